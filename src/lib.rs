@@ -1,0 +1,17 @@
+//! Function-to-function authentication on Google Cloud Run.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod clock;
+pub mod identity;
+pub mod inbound;
+pub mod outbound;
+
+#[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "emulator")]
+pub mod emulator;
+#[cfg(feature = "server")]
+pub mod server;
+#[cfg(feature = "server")]
+pub mod telemetry;
