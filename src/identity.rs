@@ -1,1 +1,18 @@
-//! identity
+//! The words that both sides share: audiences, IAM members, the claims of an ID token, and the token itself.
+//!
+//! Nothing here decides whom to trust. [`Claims`] says what a token *says*, not that it is true; the `inbound` module
+//! verifies, the `outbound` module obtains.
+
+pub mod audience;
+pub mod claims;
+pub mod compact;
+pub mod id_token;
+pub mod member;
+
+pub(crate) mod json;
+
+pub use audience::{Audience, AudienceError};
+pub use claims::{Claim, ClaimError, Claims};
+pub use compact::{CompactJws, CompactJwsError};
+pub use id_token::{IdToken, IdTokenError};
+pub use member::{EmailAddress, Member, MemberError};
