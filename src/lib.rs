@@ -3,6 +3,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod clock;
+pub mod http_client;
 pub mod identity;
 pub mod inbound;
 pub mod outbound;
