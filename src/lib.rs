@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod http_client;
+
 pub mod identity;
 pub mod inbound;
 pub mod outbound;

@@ -18,7 +18,7 @@ impl EmailAddress {
         &self.0
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (local, domain) = text.split_once('@')?;
         let odd = |c: char| c.is_whitespace() || c.is_control() || "@?,:\"".contains(c);
         let fine =
