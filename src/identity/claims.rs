@@ -8,7 +8,7 @@
 //! use countersign::identity::Claims;
 //!
 //! let claims = Claims::parse(br#"{"iss":"https://accounts.google.com","exp":"never"}"#)?;
-//! assert_eq!(claims.issuer.required("iss")?, "https://accounts.google.com");
+//! assert_eq!(&**claims.issuer.required("iss")?, "https://accounts.google.com");
 //! assert_eq!(
 //!     claims.expires_at.required("exp").unwrap_err().to_string(),
 //!     "claim \"exp\": expected an integer, found a string",
