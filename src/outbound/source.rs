@@ -1,0 +1,296 @@
+//! Where ID tokens come from.
+//!
+//! A source fetches; it does not keep anything: that is the [cache](super::IdTokenCache)'s part. Whatever a source
+//! hands out goes through [`check`], so that a token for another audience, or one that is about to expire, is an error
+//! here and not a riddle at the service that is called.
+
+use std::error::Error;
+use std::fmt::{self, Debug};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::clock::Moment;
+use crate::identity::{Audience, IdToken, IdTokenError};
+
+/// A fetched token must be good for longer than this, in seconds: anything less may expire on its way.
+pub const MIN_SECONDS_LEFT: i64 = 10;
+
+/// The future of [`IdTokenSource::fetch`].
+pub type FetchFuture<'a> = Pin<Box<dyn Future<Output = Result<IdToken, SourceError>> + Send + 'a>>;
+
+/// Something that can get an ID token for an audience, such as the [metadata server](super::MetadataServer).
+///
+/// A fetch retries by itself what is worth retrying and ends within [`budget`](Self::budget). It may be called at any
+/// time and remembers no failure: one that failed says nothing about the next.
+pub trait IdTokenSource: Debug + Send + Sync + 'static {
+    /// Fetches a token that is made out to `audience`.
+    fn fetch<'a>(&'a self, audience: &'a Audience) -> FetchFuture<'a>;
+
+    /// The longest that a fetch takes, retries included. One that takes longer is given up as frozen.
+    fn budget(&self) -> Duration;
+
+    /// What errors call this source, for example `the metadata server at metadata.google.internal`.
+    fn name(&self) -> Arc<str>;
+}
+
+impl<S: IdTokenSource + ?Sized> IdTokenSource for Arc<S> {
+    fn fetch<'a>(&'a self, audience: &'a Audience) -> FetchFuture<'a> {
+        (**self).fetch(audience)
+    }
+
+    fn budget(&self) -> Duration {
+        (**self).budget()
+    }
+
+    fn name(&self) -> Arc<str> {
+        (**self).name()
+    }
+}
+
+/// Why a source gave nothing. Cheap to clone, because everybody who waited for the same fetch gets it.
+///
+/// The message says which source, what was asked of it, what came back, and what to do.
+#[derive(Clone, Debug, thiserror::Error)]
+pub struct SourceError {
+    place: Arc<str>,
+    tries: u32,
+    #[source]
+    fault: SourceFault,
+    advice: &'static str,
+}
+
+impl SourceError {
+    /// An error of the source at `place`, which is a name and an address without secrets. `tries` is how often it was
+    /// asked, `advice` what the operator can do (empty when there is nothing to say).
+    #[must_use]
+    pub fn new(
+        place: impl Into<Arc<str>>,
+        tries: u32,
+        fault: SourceFault,
+        advice: &'static str,
+    ) -> Self {
+        Self { place: place.into(), tries, fault, advice }
+    }
+
+    /// What went wrong, at the last try.
+    #[must_use]
+    pub fn fault(&self) -> &SourceFault {
+        &self.fault
+    }
+
+    /// How often the source was asked.
+    #[must_use]
+    pub fn tries(&self) -> u32 {
+        self.tries
+    }
+
+    /// Whether the same call may succeed later with nothing changed.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.fault.is_retryable()
+    }
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tries = if self.tries == 1 { "try" } else { "tries" };
+        write!(f, "{} ({} {tries}): {}", self.place, self.tries, self.fault)?;
+        if !self.advice.is_empty() {
+            write!(f, "; {}", self.advice)?;
+        }
+        Ok(())
+    }
+}
+
+/// What went wrong at a source.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceFault {
+    /// No connection, or it broke off.
+    #[error("no answer: {}", innermost(.0.as_ref()))]
+    Unreachable(#[source] Arc<dyn Error + Send + Sync>),
+    /// The time for all tries was up.
+    #[error("no answer within {} ms", .budget.as_millis())]
+    TimedOut {
+        /// How long was waited.
+        budget: Duration,
+    },
+    /// A status other than 200.
+    #[error("answered {status}{}", quoted(.excerpt))]
+    Status {
+        /// The status.
+        status: StatusCode,
+        /// The beginning of the body, without anything that looks like a token.
+        excerpt: String,
+    },
+    /// The answer lacks what marks an answer of this source.
+    #[error("answered {status} without `{expected}`: this is another server")]
+    AnotherServer {
+        /// The status.
+        status: StatusCode,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// The answer is too large to be one.
+    #[error("answered with more than {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The answer is not what was asked for.
+    #[error("expected {expected}, found {found:?}")]
+    Unexpected {
+        /// What was expected.
+        expected: &'static str,
+        /// The beginning of what was found, without anything that looks like a token.
+        found: String,
+    },
+    /// The answer is not an ID token.
+    #[error("answered with something that is not an ID token: {0}")]
+    NotAToken(#[from] IdTokenError),
+    /// The token is for somebody else.
+    #[error("answered with a token for audience {found:?} when asked for {asked:?}")]
+    WrongAudience {
+        /// The audience that was asked for.
+        asked: Audience,
+        /// The token's audience.
+        found: Audience,
+    },
+    /// The token has expired, or is about to.
+    #[error(
+        "answered with a token that expires at {expires_at}, and it is {now} (Unix time): \
+         expected one good for more than {MIN_SECONDS_LEFT} s"
+    )]
+    Expired {
+        /// The token's `exp`, in seconds since the Unix epoch.
+        expires_at: i64,
+        /// The time by our clock, in seconds since the Unix epoch.
+        now: i64,
+    },
+    /// The fetch ended without an answer: it panicked, or its runtime was shut down.
+    #[error("the fetch ended without an answer")]
+    Interrupted,
+    /// There is no tokio runtime to fetch in.
+    #[error("called outside of a tokio runtime")]
+    NoRuntime,
+}
+
+impl SourceFault {
+    /// Whether the same call may succeed later with nothing changed: everything but a refusal (4xx other than 408 and
+    /// 429) and a missing runtime.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Status { status, .. } | Self::AnotherServer { status, .. } => {
+                !status.is_client_error()
+                    || matches!(
+                        *status,
+                        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+                    )
+            }
+            Self::NoRuntime => false,
+            _ => true,
+        }
+    }
+}
+
+/// Checks what a source answered before anybody uses it: the audience is the one that was asked for, and the token is
+/// good for more than [`MIN_SECONDS_LEFT`]. The signature is not looked at: the token comes from the platform, and
+/// whoever receives it verifies it.
+///
+/// # Errors
+/// [`SourceFault::WrongAudience`] and [`SourceFault::Expired`].
+pub fn check(token: IdToken, asked: &Audience, now: Moment) -> Result<IdToken, SourceFault> {
+    if token.audience() != asked {
+        let found = token.audience().clone();
+        return Err(SourceFault::WrongAudience { asked: asked.clone(), found });
+    }
+    let now = now.unix_seconds();
+    if token.expires_at().saturating_sub(now) <= MIN_SECONDS_LEFT {
+        return Err(SourceFault::Expired { expires_at: token.expires_at(), now });
+    }
+    Ok(token)
+}
+
+/// The beginning of an answer for an error message: one short line, which ends where a word could be a
+/// token or hold one.
+pub(crate) fn excerpt(body: &[u8]) -> String {
+    const MAX_BYTES: usize = 160;
+    let cut = body.len() > MAX_BYTES;
+    let text = String::from_utf8_lossy(&body[..body.len().min(MAX_BYTES)]);
+    // `eyJ` is how `{"` begins in base64: every JWT does. `ya29.` begins Google's access tokens. What follows one is
+    // left out too: it may be the rest of a token that was wrapped.
+    let secret = |word: &&str| word.contains("eyJ") || word.contains("ya29.");
+    let words: Vec<&str> = text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+        .collect();
+    let shown = words.iter().position(|word| secret(&word)).unwrap_or(words.len());
+    let mut line = words[..shown].join(" ");
+    if shown < words.len() {
+        return (line + " [redacted]").trim_start().to_owned();
+    }
+    if cut {
+        line.push('…');
+    }
+    line
+}
+
+fn quoted(excerpt: &str) -> String {
+    if excerpt.is_empty() { String::new() } else { format!(" {excerpt:?}") }
+}
+
+/// The error at the bottom, which is the one that says "connection refused".
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(status: StatusCode) -> SourceFault {
+        SourceFault::Status { status, excerpt: String::new() }
+    }
+
+    #[test]
+    fn refusals_are_final_and_all_else_may_pass() {
+        for code in [400, 401, 403, 404] {
+            assert!(!status(StatusCode::from_u16(code).unwrap()).is_retryable(), "{code}");
+        }
+        for code in [302, 408, 429, 500, 502, 503, 504] {
+            assert!(status(StatusCode::from_u16(code).unwrap()).is_retryable(), "{code}");
+        }
+        assert!(SourceFault::Interrupted.is_retryable());
+        assert!(!SourceFault::NoRuntime.is_retryable());
+    }
+
+    #[test]
+    fn a_message_says_where_how_often_what_and_what_to_do() {
+        let fault =
+            SourceFault::Status { status: StatusCode::NOT_FOUND, excerpt: "not found".into() };
+        let error = SourceError::new("the metadata server at http://h/p", 1, fault, "attach one");
+        assert_eq!(
+            error.to_string(),
+            "the metadata server at http://h/p (1 try): answered 404 Not Found \"not found\"; attach one"
+        );
+    }
+
+    #[test]
+    fn an_excerpt_is_short_and_shows_no_token() {
+        assert_eq!(excerpt(b" not \r\n found\0 "), "not found");
+        assert_eq!(excerpt(br#"{"id_token":"eyJhbGciOi.J9.x"} no"#), "[redacted]");
+        assert_eq!(excerpt(b"see eyJhbGciOi\nJ9.x"), "see [redacted]");
+        assert_eq!(excerpt(b"Bearer ya29.secret"), "Bearer [redacted]");
+        assert_eq!(excerpt(&[b'x'; 161]), format!("{}…", "x".repeat(160)));
+        assert_eq!(excerpt(b"\xff\xfe"), "\u{fffd}\u{fffd}");
+    }
+}
