@@ -50,7 +50,6 @@ pub struct MetadataServer {
 
 impl MetadataServer {
     /// A builder with the defaults: [`DEFAULT_HOST`], 1 s to connect, 3 s in all, the system's clock.
-    #[must_use]
     pub fn builder() -> MetadataServerBuilder {
         MetadataServerBuilder {
             host: DEFAULT_HOST.to_owned(),

@@ -229,7 +229,7 @@ pub(crate) fn excerpt(body: &[u8]) -> String {
         .split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty())
         .collect();
-    let shown = words.iter().position(|word| secret(&word)).unwrap_or(words.len());
+    let shown = words.iter().position(secret).unwrap_or(words.len());
     let mut line = words[..shown].join(" ");
     if shown < words.len() {
         return (line + " [redacted]").trim_start().to_owned();

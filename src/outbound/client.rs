@@ -1,0 +1,310 @@
+//! An HTTP client for one called service: every request is signed, none leaves for anywhere else.
+//!
+//! The client underneath is built here and not taken from outside, because the promise depends on how it is built:
+//! redirects are off (a redirect would carry the token to wherever it points), loopback never goes through a proxy,
+//! and TLS trusts the given [`Roots`] only. What users change is a setting: time-outs, roots, headers. Whoever needs a
+//! client of their own puts [`Authorizer`] or the [layer](super::IdTokenLayer) in front of it.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method, Uri};
+use serde::Serialize;
+use url::Url;
+
+use super::authorizer::{AuthorizeError, Authorizer, AuthorizerBuilder, AuthorizerError};
+use super::cache::IdTokenCache;
+use super::called_headers::CalledHeaders;
+use crate::http_client::{self, HttpClientError, Roots};
+use crate::identity::Audience;
+
+/// A client for one called service. Cheap to clone; clones share connections and tokens.
+///
+/// ```no_run
+/// use countersign::outbound::{IdTokenCache, IdTokenClient};
+///
+/// # async fn run(tokens: IdTokenCache) -> Result<(), Box<dyn std::error::Error>> {
+/// let orders = IdTokenClient::builder("https://orders-123.europe-west1.run.app", tokens).build()?;
+/// let response = orders.post("/").json(&serde_json::json!({ "bar": "hello" })).send().await?;
+/// println!("{}", response.status());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct IdTokenClient {
+    http: reqwest::Client,
+    authorizer: Authorizer,
+    url: Url,
+    deadline: Duration,
+}
+
+impl IdTokenClient {
+    /// A builder for calls to `url`, with tokens from `tokens`. Clients of several services share one cache.
+    pub fn builder(url: impl Into<String>, tokens: IdTokenCache) -> IdTokenClientBuilder {
+        IdTokenClientBuilder {
+            authorizer: Authorizer::builder(url, tokens),
+            roots: Roots::bundled(),
+            connect_timeout: Duration::from_secs(5),
+            deadline: Duration::from_secs(30),
+        }
+    }
+
+    /// A `GET` of `reference`; see [`request`](Self::request).
+    pub fn get(&self, reference: &str) -> SignedRequest {
+        self.request(Method::GET, reference)
+    }
+
+    /// A `POST` to `reference`; see [`request`](Self::request).
+    pub fn post(&self, reference: &str) -> SignedRequest {
+        self.request(Method::POST, reference)
+    }
+
+    /// A request to `reference`, which is resolved against the client's URL as links are (RFC 3986 section 5): `""` is
+    /// that URL itself, `"/x"` a path on its host, `"https://…"` stands for itself. Whatever it resolves to is refused
+    /// when it is sent if it is at another origin.
+    pub fn request(&self, method: Method, reference: &str) -> SignedRequest {
+        let request = self.url.join(reference).map_err(|source| SendError::Reference {
+            found: reference.split(['?', '#']).next().unwrap_or_default().to_owned(),
+            source,
+        });
+        SignedRequest {
+            request: request.map(|url| self.http.request(method, url)),
+            http: self.http.clone(),
+            authorizer: self.authorizer.clone(),
+            deadline: self.deadline,
+        }
+    }
+
+    /// Adds the token to the headers of a request that another client will send; see [`Authorizer::authorize`].
+    ///
+    /// # Errors
+    /// As [`Authorizer::authorize`].
+    pub async fn authorize(
+        &self,
+        uri: &Uri,
+        headers: &mut http::HeaderMap,
+    ) -> Result<(), AuthorizeError> {
+        self.authorizer.authorize(uri, headers).await
+    }
+
+    /// What signs this client's requests.
+    #[must_use]
+    pub fn authorizer(&self) -> &Authorizer {
+        &self.authorizer
+    }
+}
+
+/// Builds an [`IdTokenClient`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct IdTokenClientBuilder {
+    authorizer: AuthorizerBuilder,
+    roots: Roots,
+    connect_timeout: Duration,
+    deadline: Duration,
+}
+
+impl IdTokenClientBuilder {
+    /// The audience of the tokens. Left out, it is what [`Audience::for_url`] derives from the URL.
+    pub fn audience(mut self, audience: Audience) -> Self {
+        self.authorizer = self.authorizer.audience(audience);
+        self
+    }
+
+    /// In which headers the called service wants its token; [`CalledHeaders::Auto`] by default.
+    pub fn called_headers(mut self, headers: CalledHeaders) -> Self {
+        self.authorizer = self.authorizer.called_headers(headers);
+        self
+    }
+
+    /// The certificate authorities to trust; [`Roots::bundled`] by default.
+    pub fn roots(mut self, roots: Roots) -> Self {
+        self.roots = roots;
+        self
+    }
+
+    /// How long the opening of a connection may take; 5 s by default.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a call may take in all, from the token to the last byte of the answer's body; 30 s by default.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// The client. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When the URL is not one that a token may be sent to, no audience is given and none can be derived, or the HTTP
+    /// client cannot be set up.
+    pub fn build(self) -> Result<IdTokenClient, IdTokenClientError> {
+        let (authorizer, url) = self.authorizer.build_with_url()?;
+        let http = if authorizer.origin().is_https() {
+            http_client::https(self.connect_timeout, &self.roots)?
+        } else {
+            http_client::plain(self.connect_timeout)?
+        };
+        Ok(IdTokenClient { http, authorizer, url, deadline: self.deadline })
+    }
+}
+
+/// Why an [`IdTokenClient`] cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdTokenClientError {
+    /// The URL or the audience cannot be used.
+    #[error(transparent)]
+    Authorizer(#[from] AuthorizerError),
+    /// The HTTP client cannot be set up.
+    #[error(transparent)]
+    HttpClient(#[from] HttpClientError),
+}
+
+/// A request that is signed when it is sent.
+///
+/// It starts without headers, and there is no way to hand it a whole map of them: an incoming request's credentials are
+/// its caller's, and must not travel on.
+#[must_use = "nothing is sent before `send`"]
+pub struct SignedRequest {
+    request: Result<reqwest::RequestBuilder, SendError>,
+    http: reqwest::Client,
+    authorizer: Authorizer,
+    deadline: Duration,
+}
+
+impl SignedRequest {
+    /// Adds a header. An `Authorization` that is set here is left alone: the ID token then goes in
+    /// `X-Serverless-Authorization` alone.
+    pub fn header(self, name: HeaderName, value: HeaderValue) -> Self {
+        self.change(|request| request.header(name, value))
+    }
+
+    /// A body of JSON, with its content type.
+    pub fn json<T: Serialize + ?Sized>(self, body: &T) -> Self {
+        self.change(|request| request.json(body))
+    }
+
+    /// A body of any kind.
+    pub fn body(self, body: impl Into<reqwest::Body>) -> Self {
+        self.change(|request| request.body(body))
+    }
+
+    /// Another deadline than the client's.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Signs and sends. The answer is handed over as it comes, whatever its status is; a redirect is an answer.
+    ///
+    /// # Errors
+    /// When the request cannot be built or signed, or no answer's head arrives before the deadline. The deadline holds
+    /// for reading the body too.
+    pub async fn send(self) -> Result<reqwest::Response, SendError> {
+        let deadline = self.deadline;
+        let clock = self.authorizer.tokens().clock();
+        let started = clock.now();
+        let mut request = self.request?.build().map_err(SendError::request)?;
+        let url = request.url();
+        let uri = url.as_str().parse::<Uri>().map_err(|source| SendError::Uri { source })?;
+        let place =
+            format!("{} {}{}", request.method(), url.origin().ascii_serialization(), url.path());
+
+        let authorized = self.authorizer.authorize(&uri, request.headers_mut());
+        match tokio::time::timeout(deadline, authorized).await {
+            Ok(authorized) => authorized?,
+            Err(_) => return Err(SendError::TimedOut { place, deadline }),
+        }
+        let left = deadline.saturating_sub(clock.now().age_since(started));
+        *request.timeout_mut() = Some(left);
+        self.http.execute(request).await.map_err(|error| {
+            if error.is_connect() {
+                SendError::Unreachable { place, source: error.without_url() }
+            } else if error.is_timeout() {
+                SendError::TimedOut { place, deadline }
+            } else {
+                SendError::Broken { place, source: error.without_url() }
+            }
+        })
+    }
+
+    fn change(
+        mut self,
+        change: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+    ) -> Self {
+        self.request = self.request.map(change);
+        self
+    }
+}
+
+impl fmt::Debug for SignedRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Headers and body are left out: they are where credentials are.
+        f.debug_struct("SignedRequest")
+            .field("origin", self.authorizer.origin())
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a request brought no answer. No message has a token, a query or a header in it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The path or URL cannot be resolved.
+    #[error("{found:?} is not a path or a URL: {source}")]
+    Reference {
+        /// What was given, without its query.
+        found: String,
+        /// What is wrong with it.
+        source: url::ParseError,
+    },
+    /// The URL is not one that HTTP can carry.
+    #[error("the URL cannot be requested: {source}")]
+    Uri {
+        /// What is wrong with it.
+        source: http::uri::InvalidUri,
+    },
+    /// A body cannot be written as JSON.
+    #[error("the request cannot be built: {source}")]
+    Request {
+        /// What is wrong with it.
+        source: reqwest::Error,
+    },
+    /// It got no token.
+    #[error(transparent)]
+    Authorize(#[from] AuthorizeError),
+    /// No connection.
+    #[error("{place}: cannot connect")]
+    Unreachable {
+        /// Method, origin and path.
+        place: String,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// No answer before the deadline.
+    #[error("{place}: no answer within {} ms", .deadline.as_millis())]
+    TimedOut {
+        /// Method, origin and path.
+        place: String,
+        /// The deadline.
+        deadline: Duration,
+    },
+    /// The connection broke before there was an answer.
+    #[error("{place}: no valid answer")]
+    Broken {
+        /// Method, origin and path.
+        place: String,
+        /// Why.
+        source: reqwest::Error,
+    },
+}
+
+impl SendError {
+    fn request(source: reqwest::Error) -> Self {
+        Self::Request { source: source.without_url() }
+    }
+}
