@@ -59,10 +59,8 @@ impl Authorizer {
         uri: &Uri,
         headers: &mut HeaderMap,
     ) -> Result<(), AuthorizeError> {
-        let Inner { origin, audience, headers: mode, tokens } = &*self.0;
-        if !origin.covers(uri) {
-            return Err(AuthorizeError::OtherOrigin { own: origin.clone(), found: place(uri) });
-        }
+        self.admit(uri)?;
+        let Inner { audience, headers: mode, tokens, .. } = &*self.0;
         let token = tokens
             .token(audience)
             .await
@@ -86,6 +84,15 @@ impl Authorizer {
     #[must_use]
     pub fn called_headers(&self) -> CalledHeaders {
         self.0.headers
+    }
+
+    /// Refuses a URI of any other origin.
+    pub(super) fn admit(&self, uri: &Uri) -> Result<(), AuthorizeError> {
+        let own = self.origin();
+        if own.covers(uri) {
+            return Ok(());
+        }
+        Err(AuthorizeError::OtherOrigin { own: own.clone(), found: place(uri) })
     }
 
     pub(super) fn tokens(&self) -> &IdTokenCache {

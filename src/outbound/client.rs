@@ -63,16 +63,23 @@ impl IdTokenClient {
     /// that URL itself, `"/x"` a path on its host, `"https://…"` stands for itself. Whatever it resolves to is refused
     /// when it is sent if it is at another origin.
     pub fn request(&self, method: Method, reference: &str) -> SignedRequest {
-        let request = self.url.join(reference).map_err(|source| SendError::Reference {
-            found: reference.split(['?', '#']).next().unwrap_or_default().to_owned(),
-            source,
-        });
+        let request = self.resolve(reference).map(|url| self.http.request(method, url));
         SignedRequest {
-            request: request.map(|url| self.http.request(method, url)),
+            request,
             http: self.http.clone(),
             authorizer: self.authorizer.clone(),
             deadline: self.deadline,
         }
+    }
+
+    fn resolve(&self, reference: &str) -> Result<Url, SendError> {
+        let url = self.url.join(reference).map_err(|source| SendError::Reference {
+            found: reference.split(['?', '#']).next().unwrap_or_default().to_owned(),
+            source,
+        })?;
+        // Judged here already: reqwest turns a user in the URL into an `Authorization`, and drops it from the URL.
+        self.authorizer.admit(&uri(&url)?)?;
+        Ok(url)
     }
 
     /// Adds the token to the headers of a request that another client will send; see [`Authorizer::authorize`].
@@ -238,6 +245,10 @@ impl SignedRequest {
         self.request = self.request.map(change);
         self
     }
+}
+
+fn uri(url: &Url) -> Result<Uri, SendError> {
+    url.as_str().parse().map_err(|source| SendError::Uri { source })
 }
 
 impl fmt::Debug for SignedRequest {
