@@ -113,7 +113,7 @@ pub enum RootsError {
 
 /// An HTTP client could not be built.
 #[derive(Debug, thiserror::Error)]
-#[error("the {kind} HTTP client could not be set up")]
+#[error("the {kind} HTTP client could not be set up: {source}")]
 pub struct HttpClientError {
     kind: &'static str,
     #[source]

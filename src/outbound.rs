@@ -34,15 +34,15 @@ pub mod client;
 pub mod layer;
 pub mod metadata;
 pub mod origin;
+pub mod request;
 pub mod source;
 
 pub use authorizer::{AuthorizeError, Authorizer, AuthorizerBuilder, AuthorizerError};
 pub use cache::IdTokenCache;
 pub use called_headers::{CalledHeaders, CalledHeadersError, X_SERVERLESS_AUTHORIZATION};
-pub use client::{
-    IdTokenClient, IdTokenClientBuilder, IdTokenClientError, SendError, SignedRequest,
-};
+pub use client::{IdTokenClient, IdTokenClientBuilder, IdTokenClientError};
 pub use layer::{IdTokenLayer, IdTokenService};
 pub use metadata::{MetadataServer, MetadataServerBuilder, MetadataServerError};
 pub use origin::{Origin, OriginError};
+pub use request::{SendError, SignedRequest};
 pub use source::{FetchFuture, IdTokenSource, SourceError, SourceFault};

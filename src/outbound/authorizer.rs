@@ -231,7 +231,7 @@ fn place(uri: &Uri) -> String {
 }
 
 /// A text that is no URL, without what may be a password.
-fn without_user(text: &str) -> String {
+pub(super) fn without_user(text: &str) -> String {
     match text.rsplit_once('@') {
         Some((_, rest)) => format!("…@{rest}"),
         None => text.to_owned(),

@@ -274,4 +274,15 @@ mod tests {
             assert!(error.to_string().contains(&format!("{host:?}")), "{error}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_root_is_a_host_and_nothing_else(host in "[a-zA-Z0-9.:@/?#\\[\\] %\\\\-]{0,20}") {
+            if let Ok(root) = root(&host) {
+                proptest::prop_assert_eq!((root.scheme(), root.path()), ("http", "/"));
+                proptest::prop_assert!(root.has_host() && root.username().is_empty());
+                proptest::prop_assert!(root.query().is_none() && root.fragment().is_none());
+            }
+        }
+    }
 }

@@ -25,7 +25,8 @@ pub type FetchFuture<'a> = Pin<Box<dyn Future<Output = Result<IdToken, SourceErr
 /// Something that can get an ID token for an audience, such as the [metadata server](super::MetadataServer).
 ///
 /// A fetch retries by itself what is worth retrying and ends within [`budget`](Self::budget). It may be called at any
-/// time and remembers no failure: one that failed says nothing about the next.
+/// time and remembers no failure: one that failed says nothing about the next. Its `Debug` must show no secret: clients
+/// print it with theirs.
 pub trait IdTokenSource: Debug + Send + Sync + 'static {
     /// Fetches a token that is made out to `audience`.
     fn fetch<'a>(&'a self, audience: &'a Audience) -> FetchFuture<'a>;
@@ -292,5 +293,16 @@ mod tests {
         assert_eq!(excerpt(b"Bearer ya29.secret"), "Bearer [redacted]");
         assert_eq!(excerpt(&[b'x'; 161]), format!("{}…", "x".repeat(160)));
         assert_eq!(excerpt(b"\xff\xfe"), "\u{fffd}\u{fffd}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn an_excerpt_never_shows_what_begins_like_a_token(
+            before in "[ -~\n]{0,200}", gap in "[ \n\"=:]{0,3}", rest in "[A-Za-z0-9_.\n-]{0,200}"
+        ) {
+            let shown = excerpt(format!("{before}{gap}eyJ{rest}").as_bytes());
+            proptest::prop_assert!(!shown.contains("eyJ"), "{}", shown);
+            proptest::prop_assert!(shown.len() <= 180 && !shown.contains('\n'));
+        }
     }
 }

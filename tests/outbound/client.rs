@@ -226,7 +226,7 @@ async fn a_service_that_is_not_there_is_named() {
 async fn what_cannot_be_sent_is_an_error_and_no_panic() {
     let (google, called) = (Google::start().await, Called::start().await);
     let client = client(&google, &called);
-    let error = client.get("http://[::1/?secret=1").send().await.unwrap_err();
+    let error = client.get("http://u:secret@[::1/?secret=1").send().await.unwrap_err();
     assert!(matches!(error, SendError::Reference { .. }), "{error:?}");
     assert!(!error.to_string().contains("secret"), "{error}");
 
