@@ -259,8 +259,11 @@ async fn retry_after_is_obeyed_within_the_budget() {
     assert_eq!(google.count(), 2);
 
     // Longer than the budget: told at once, instead of slept through or ignored.
-    google.then(|_, _| busy("3600"));
-    let error = fetch(&google).await.unwrap_err();
+    google.then(|_, _| busy("7200"));
+    let server = google.client().budget(Duration::from_secs(3_600)).build().unwrap();
+    let asked = audience(AUDIENCE);
+    let told = tokio::time::timeout(Duration::from_secs(20), server.fetch(&asked)).await;
+    let error = told.expect("nobody sleeps for an hour").unwrap_err();
     assert_eq!((google.count(), error.tries()), (3, 1));
     assert!(error.to_string().contains("429"), "{error}");
 }
