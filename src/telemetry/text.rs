@@ -57,7 +57,7 @@ fn push_value(line: &mut String, value: &Value) {
         line.push_str(&value.to_string());
         return;
     };
-    let simple = !text.is_empty() && !text.contains(|sign| matches!(sign, ' ' | '"' | '=' | '\\'));
+    let simple = !text.is_empty() && !text.contains([' ', '"', '=', '\\']);
     if simple {
         return push_plain(line, text);
     }
