@@ -1,5 +1,6 @@
 //! When the process has no file descriptors left. A test binary of its own: the limit is the whole process's.
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod server_support;
 

@@ -1,4 +1,5 @@
 //! The shutdown: what is in hand is finished, nothing new is taken, and it ends in time.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod server_support;
 

@@ -1,4 +1,5 @@
 //! `/health/live`, `/health/ready`, and the time before there is an application.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod server_support;
 

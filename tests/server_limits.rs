@@ -1,4 +1,5 @@
 //! Everything a stranger could make grow has a bound: time, bytes, counts.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod server_support;
 

@@ -1,4 +1,5 @@
 //! What the server writes, and what it leaves to others.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod server_support;
 

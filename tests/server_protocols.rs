@@ -1,4 +1,5 @@
 //! HTTP/1.1 and HTTP/2 on one port, and handlers that panic.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod server_support;
 

@@ -45,14 +45,11 @@ pub(super) fn with_members(
 ///     .fallback(server::not_found)
 ///     .method_not_allowed_fallback(server::method_not_allowed);
 /// ```
-// Axum wants handlers to be futures.
-#[expect(clippy::unused_async)]
 pub async fn not_found() -> Response<Body> {
     response(StatusCode::NOT_FOUND, "not_found", "nothing is served at this path")
 }
 
 /// For `Router::method_not_allowed_fallback`: 405 as a problem; axum adds `Allow`.
-#[expect(clippy::unused_async)]
 pub async fn method_not_allowed() -> Response<Body> {
     let detail = "this path is served for other methods only: see the Allow field";
     response(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)

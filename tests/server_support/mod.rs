@@ -1,6 +1,5 @@
 //! What the tests of the server share: a server on a free port, and a client that speaks in raw bytes.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
