@@ -143,6 +143,22 @@ async fn a_request_that_has_begun_to_arrive_is_served_and_ready_says_no() {
 }
 
 #[tokio::test]
+async fn a_connection_that_waits_in_the_kernels_queue_is_served() {
+    let gate = Gate::default();
+    let mut server = Running::start(Config { connections: 1, ..patient() }, gate.router()).await;
+    let mut busy = server.connect().await;
+    busy.send(WAIT).await;
+    gate.begun().await;
+    let mut queued = server.connect().await;
+    queued.send(GET).await;
+    server.stop();
+    assert_eq!(queued.response().await.text(), "hello");
+    gate.release.notify_one();
+    assert_eq!(busy.response().await.text(), "finished");
+    server.ended().await.unwrap();
+}
+
+#[tokio::test]
 async fn idle_connections_do_not_hold_it_up() {
     let mut server = Running::start(patient(), Gate::default().router()).await;
     let mut idle = server.connect().await;

@@ -274,6 +274,26 @@ impl http_body::Body for Endless {
 }
 
 #[tokio::test]
+async fn who_sends_everything_before_reading_gets_the_answer_too() {
+    let router = Router::new().route("/", any(|| async { StatusCode::UNAUTHORIZED }));
+    let server = Running::start(Config { body_bytes: 10_000_000, ..patient() }, router).await;
+    let length = 8_000_000;
+    let body = "x".repeat(length);
+    // An answer of the application's, of a limit's, and of the parser's.
+    for (head, status) in [
+        (format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n"), 401),
+        (format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}0\r\n\r\n"), 413),
+        (String::from("POST / HTTP/1.1\r\nX-A: "), 431),
+    ] {
+        let mut client = server.connect().await;
+        // Fails where the server resets the connection.
+        client.send(&head).await;
+        client.send(&body).await;
+        assert_eq!(client.response().await.status(), status);
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_takes_nothing_is_cut() {
     let dropped = Dropped::default();
     let watched = dropped.clone();
@@ -320,6 +340,19 @@ async fn at_the_most_connections_idle_ones_make_room() {
         assert_eq!(client.response().await.status(), 200);
         idle.push(client);
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_idle_is_closed_when_the_last_place_is_taken() {
+    let server = Running::start(Config { connections: 2, ..patient() }, hello()).await;
+    let mut idle = server.connect().await;
+    idle.send(GET).await;
+    assert_eq!(idle.response().await.field("connection"), None, "there is room yet");
+    let _silent = server.connect().await;
+    assert!(idle.rest().await.is_empty());
+    let mut further = server.connect().await;
+    further.send(GET).await;
+    assert_eq!(further.response().await.status(), 200);
 }
 
 #[tokio::test]

@@ -17,6 +17,9 @@ use super::drain::Phase;
 use super::health::App;
 use super::service::Shared;
 
+/// The length of the kernel's queue that tokio asks for.
+const BACKLOG: usize = 1024;
+
 /// Accepts until `shutdown`, or until `app` fails; then drains.
 pub(super) async fn run<A, E>(
     listener: TcpListener,
@@ -144,9 +147,13 @@ impl Connections {
     /// Lets the requests in hand end.
     async fn drain(mut self, listener: TcpListener) {
         self.shared.draining.store(true, Ordering::Relaxed);
-        // Those that the kernel has made already would be reset by the listener's end.
-        while let Some(stream) = waiting(&listener).await {
-            self.begin(stream);
+        // Those that the kernel has made already would be reset by the listener's end. No more than its queue holds:
+        // somebody who keeps connecting shall not keep the server.
+        for _ in 0..BACKLOG {
+            match waiting(&listener).await {
+                Some(stream) => self.begin(stream),
+                None => break,
+            }
         }
         drop(listener);
         self.phase.send_replace(Phase::Draining);

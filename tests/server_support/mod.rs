@@ -35,6 +35,7 @@ pub fn patient() -> Config {
         header_timeout: long,
         keep_alive: long,
         stall: long,
+        linger: long,
         drain: long,
         settle: ms(1),
         ..Config::default()
