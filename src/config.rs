@@ -1,1 +1,102 @@
-//! config
+//! Settings: from the environment and from flags, into the `Config` of each module.
+//!
+//! This is the only reader of the environment. Everything is read before anything starts, and every mistake is
+//! reported at once, each with what was found, what was expected and what to do.
+//!
+//! ```
+//! use countersign::config::{CalledConfig, Settings};
+//!
+//! let settings = Settings::from_pairs([("PORT", "x"), ("ALLOWED_PRINCIPALS", "group:team@example.com")]);
+//! let error = CalledConfig::read(&settings).unwrap_err();
+//! assert_eq!(error.problems().len(), 3); // AUDIENCE is missing as well
+//! ```
+
+mod called;
+mod caller;
+mod inbound;
+mod outbound;
+mod process;
+mod reader;
+mod settings;
+mod source;
+
+use std::fmt;
+
+use crate::http_client::Roots;
+use reader::Reader;
+
+pub use called::CalledConfig;
+pub use caller::CallerConfig;
+pub use inbound::{AudienceSetting, InboundConfig, InboundConfigError};
+pub use outbound::{OutboundConfig, OutboundConfigError};
+pub use process::ProcessConfig;
+pub use settings::{SETTINGS, Setting, Settings};
+pub use source::SourceConfig;
+
+/// All that is wrong with the settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    problems: Vec<Problem>,
+}
+
+/// One mistake in the settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The setting's name.
+    pub setting: &'static str,
+    /// What was found, what was expected, and what to do.
+    pub message: String,
+}
+
+impl ConfigError {
+    /// Each mistake, in the order of reading.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.problems.len();
+        let noun = if count == 1 { "setting is" } else { "settings are" };
+        write!(f, "{count} {noun} wrong:")?;
+        for Problem { setting, message } in &self.problems {
+            write!(f, "\n  {setting}: {message}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// What every server reads first: its process's settings, whom https trusts, and whether an emulator is trusted.
+fn process_wide(reader: &mut Reader<'_>) -> (ProcessConfig, Roots, bool) {
+    let trust_emulator = match reader.text("TRUST_EMULATOR") {
+        None | Some("0") => false,
+        Some("1") => true,
+        Some(other) => {
+            reader.problem("TRUST_EMULATOR", format!("found {other:?}, expected 1 or nothing"));
+            false
+        }
+    };
+    let process = ProcessConfig::read(reader, trust_emulator);
+    (process, roots(reader), trust_emulator)
+}
+
+/// Mozilla's certificate authorities, and those of SSL_CERT_FILE where it is set.
+fn roots(reader: &mut Reader<'_>) -> Roots {
+    const NAME: &str = "SSL_CERT_FILE";
+    let bundled = Roots::bundled();
+    let Some(path) = reader.text(NAME) else { return bundled };
+    let with_file = std::fs::read(path)
+        .map_err(|error| format!("{path}: {error}"))
+        .and_then(|pem| bundled.with_pem(&pem).map_err(|error| format!("{path}: {error}")));
+    with_file.unwrap_or_else(|message| {
+        reader.problem(NAME, message);
+        bundled
+    })
+}
+
+#[cfg(test)]
+mod tests;

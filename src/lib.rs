@@ -4,10 +4,10 @@
 
 pub mod clock;
 pub mod http_client;
-
 pub mod identity;
 pub mod inbound;
 pub mod outbound;
+pub mod problem;
 
 #[cfg(feature = "server")]
 pub mod config;
@@ -16,4 +16,10 @@ pub mod emulator;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]
+pub mod service;
+#[cfg(feature = "server")]
 pub mod telemetry;
+
+pub use problem::Problem;
+#[cfg(feature = "server")]
+pub use service::serve;

@@ -1,3 +1,12 @@
 //! The `countersign` command.
 
-fn main() {}
+#![allow(unreachable_pub, missing_docs, reason = "a binary has no public API")]
+
+mod cli;
+mod functions;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -11,7 +11,7 @@ use super::cause::Cause;
 use super::rejection::{self, problem};
 
 /// The target of the events about refused requests, for log filters.
-pub const TARGET: &str = "countersign::denied";
+pub const TARGET: &str = "countersign::denial";
 
 /// Logs the refusal and makes the answer.
 pub(super) fn answer<B>(cause: &Cause, request: &Request<B>) -> Response<Bytes> {
