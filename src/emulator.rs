@@ -33,15 +33,18 @@
 //! cannot agree on one mistake.
 
 mod accounts;
+mod admin;
 mod builder;
 mod certs;
 mod error;
 mod faults;
+mod front_end;
 mod google;
 mod keys;
 mod listener;
 mod metadata;
 mod offset_clock;
+mod pages;
 mod port;
 mod token;
 
@@ -51,6 +54,9 @@ use std::sync::atomic::Ordering;
 pub use self::builder::EmulatorBuilder;
 pub use self::error::EmulatorError;
 pub use self::faults::{Endpoint, Fault, FaultKind};
+pub use self::front_end::{
+    AuthorizationHandling, Decision, FrontEnd, FrontEndSpec, Ingress, Received,
+};
 use self::google::{Google, Instance};
 use self::listener::Listener;
 pub use self::metadata::MetadataServer;
@@ -133,6 +139,14 @@ impl Emulator {
     /// The address is no service account's, or no port is free.
     pub async fn metadata_for(&self, email: &str) -> Result<MetadataServer, EmulatorError> {
         MetadataServer::open(&self.google, email).await
+    }
+
+    /// Opens a front end before a server, as Cloud Run has one before each service.
+    ///
+    /// # Errors
+    /// The specification cannot be met (the error names the field), or no port is free.
+    pub async fn front_end(&self, spec: FrontEndSpec) -> Result<FrontEnd, EmulatorError> {
+        FrontEnd::open(&self.google, spec).await
     }
 
     /// Mints a token: good, or bad in a way that has a name.

@@ -6,12 +6,13 @@ use tokio::sync::watch;
 
 use super::accounts::Directory;
 use super::faults::Traffic;
+use super::front_end::ProjectPolicy;
 use super::google::{CertsCaching, Google, Project, Servers};
 use super::keys::KeyRing;
 use super::metadata::Metadata;
 use super::offset_clock::OffsetClock;
 use super::port::Port;
-use super::{Emulator, EmulatorError, Listener, certs};
+use super::{Emulator, EmulatorError, Listener, admin, certs};
 use crate::clock::{Clock, SystemClock};
 
 /// Settings of an [`Emulator`] that is about to start. Each has a default.
@@ -124,14 +125,19 @@ impl EmulatorBuilder {
             clock,
             certs_caching: CertsCaching::default(),
             accounts,
+            policy: ProjectPolicy::new(&self.owners, &self.editors)?,
             traffic: Traffic::default(),
             metadata: Servers::default(),
+            front_ends: Servers::default(),
             stop: watch::Sender::new(false),
             address: OnceLock::from(listener.address()),
         });
         let metadata = Metadata::new(Arc::clone(&google), default_account, listener.address());
         // The token endpoint, IAM Credentials and STS are further routers to merge here.
-        let router = certs::router().with_state(Arc::clone(&google)).merge(metadata.router());
+        let router = certs::router()
+            .merge(admin::router(&google))
+            .with_state(Arc::clone(&google))
+            .merge(metadata.router());
         let port = Port::new(Arc::clone(&google), router);
         listener.serve(Arc::new(port), google.stop.subscribe());
         Ok(Emulator { google })

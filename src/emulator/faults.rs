@@ -1,8 +1,6 @@
 //! Faults on purpose, and a count of who asked for what.
 
 mod body;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -52,6 +50,21 @@ impl Endpoint {
         Self::Other,
     ];
 
+    /// The name that the admin API uses.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Certs => "certs",
+            Self::CertsV1 => "certs-v1",
+            Self::MetadataIdentity => "metadata-identity",
+            Self::MetadataToken => "metadata-token",
+            Self::Metadata => "metadata",
+            Self::Canary => "canary",
+            Self::Admin => "admin",
+            Self::Other => "other",
+        }
+    }
+
     pub(super) fn of(path: &str) -> Self {
         match path {
             "/oauth2/v3/certs" => Self::Certs,
@@ -67,6 +80,12 @@ impl Endpoint {
             }
             _ => Self::Other,
         }
+    }
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 

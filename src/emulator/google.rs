@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::accounts::{Account, Directory};
 use super::faults::Traffic;
+use super::front_end::{FrontEnd, ProjectPolicy};
 use super::keys::{KeyRing, hex};
 use super::metadata::MetadataServer;
 use super::offset_clock::OffsetClock;
@@ -22,8 +23,10 @@ pub(super) struct Google {
     pub(super) keys: KeyRing,
     pub(super) certs_caching: CertsCaching,
     pub(super) accounts: Directory,
+    pub(super) policy: ProjectPolicy,
     pub(super) traffic: Traffic,
     pub(super) metadata: Servers<MetadataServer>,
+    pub(super) front_ends: Servers<FrontEnd>,
     /// `true` once everything has to stop. Every task holds a receiver, so that an end can be waited for.
     pub(super) stop: watch::Sender<bool>,
     pub(super) address: OnceLock<SocketAddr>,
@@ -44,6 +47,7 @@ impl Google {
         self.stop.send_replace(true);
         // These refer back to this value: without this neither would ever be freed.
         self.metadata.clear();
+        self.front_ends.clear();
     }
 
     pub(super) fn stopped(&self) -> bool {

@@ -18,14 +18,13 @@ use serde_json::json;
 use self::tokens::Tokens;
 use self::tree::Node;
 use super::accounts::Account;
-use super::google::{Google, Instance};
+use super::google::Google;
 use super::keys::hex;
+use super::pages;
 use super::port::Port;
 use super::token::TokenFormat;
 use super::{EmulatorError, Listener};
 
-/// The scopes that Cloud Run's accounts have.
-const SCOPES: [&str; 1] = ["https://www.googleapis.com/auth/cloud-platform"];
 const TEXT: &str = "application/text";
 const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=UTF-8";
@@ -113,7 +112,8 @@ impl Metadata {
     }
 
     fn answer(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<Body> {
-        let mut answer = self.route(method, uri, headers).unwrap_or_else(|refusal| refusal);
+        let answer = self.route(method, uri, headers);
+        let mut answer = answer.unwrap_or_else(|refusal| self.refuse(refusal, uri));
         let headers = answer.headers_mut();
         headers.insert("metadata-flavor", HeaderValue::from_static("Google"));
         headers.insert(SERVER, HeaderValue::from_static("Metadata Server for VM"));
@@ -122,40 +122,36 @@ impl Metadata {
         answer
     }
 
-    /// `Err` is an answer as well: the one that ends the questions.
     fn route(
         &self,
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
-    ) -> Result<Response<Body>, Response<Body>> {
-        let path = uri.path();
+    ) -> Result<Response<Body>, Refusal> {
         if method != Method::GET && method != Method::HEAD {
-            let mut refusal = page(StatusCode::METHOD_NOT_ALLOWED, path, "");
-            refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return Err(refusal);
+            return Err(Refusal::MethodNotAllowed);
         }
+        let path = uri.path();
         // The root answers anybody: it is how client libraries find out where they are.
         if path == "/" {
             return Ok(content("0.1/\ncomputeMetadata/\n".to_owned(), TEXT));
         }
-        check_headers(path, headers)?;
+        check_headers(headers)?;
         let query = Query::of(uri);
         let account = self.google.accounts.account(&self.account);
-        let root = self.tree(&account);
+        let root = Node::root(&self.google, &account);
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         let (directory, segments) = match segments.split_last() {
             Some((&"", directories)) => (true, directories),
             _ => (false, segments.as_slice()),
         };
-        let node = root.find(segments).ok_or_else(|| page(StatusCode::NOT_FOUND, path, ""))?;
-        match node {
-            Node::Directory(_) if !directory => Err(self.moved(uri)),
-            Node::Directory(_) if query.recursive => {
+        match root.find(segments).ok_or(Refusal::NotFound)? {
+            Node::Directory(_) if !directory => Err(Refusal::Moved),
+            node @ Node::Directory(_) if query.recursive => {
                 Ok(content(node.recursive().to_string(), JSON))
             }
-            Node::Directory(_) => Ok(content(node.listing(), TEXT)),
-            _ if directory => Err(page(StatusCode::NOT_FOUND, path, "")),
+            node @ Node::Directory(_) => Ok(content(node.listing(), TEXT)),
+            _ if directory => Err(Refusal::NotFound),
             Node::Identity => self.identity(&account, &query),
             Node::Token => Ok(self.access_token()),
             leaf if query.json => Ok(content(leaf.recursive().to_string(), JSON)),
@@ -163,69 +159,37 @@ impl Metadata {
         }
     }
 
-    fn tree(&self, account: &Account) -> Node {
-        let project = &self.google.project;
-        let instance = Instance::of(&self.google, account);
-        let region = format!("projects/{}/regions/{}", project.number, project.region);
-        let zone = format!("projects/{}/zones/{}", project.number, instance.zone());
-        let of_account = || {
-            Node::directory([
-                ("aliases", Node::List(vec!["default".to_owned()])),
-                ("email", Node::Text(account.email.clone())),
-                ("identity", Node::Identity),
-                ("scopes", Node::List(SCOPES.map(str::to_owned).to_vec())),
-                ("token", Node::Token),
-            ])
-        };
-        let version = Node::directory([
-            (
-                "instance",
-                Node::directory([
-                    ("id", Node::Text(instance.id.clone())),
-                    ("region", Node::Text(region)),
-                    (
-                        "service-accounts",
-                        Node::directory([
-                            (account.email.as_str(), of_account()),
-                            ("default", of_account()),
-                        ]),
-                    ),
-                    ("zone", Node::Text(zone)),
-                ]),
-            ),
-            (
-                "project",
-                Node::directory([
-                    ("numeric-project-id", Node::Number(project.number)),
-                    ("project-id", Node::Text(project.id.clone())),
-                ]),
-            ),
-            (
-                "universe",
-                Node::directory([("universe-domain", Node::Text("googleapis.com".to_owned()))]),
-            ),
-        ]);
-        Node::directory([("computeMetadata", Node::directory([("v1", version)]))])
-    }
-
-    /// A directory that was asked for without its slash.
-    fn moved(&self, uri: &Uri) -> Response<Body> {
-        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-        let to = format!("http://{}{}/{query}", self.address, uri.path());
-        let mut answer = page(StatusCode::MOVED_PERMANENTLY, uri.path(), "");
-        if let Ok(to) = HeaderValue::from_str(&to) {
-            answer.headers_mut().insert(LOCATION, to);
+    fn refuse(&self, refusal: Refusal, uri: &Uri) -> Response<Body> {
+        let path = uri.path();
+        match refusal {
+            Refusal::Forbidden(why) => pages::google(StatusCode::FORBIDDEN, path, why),
+            Refusal::NotFound => pages::google(StatusCode::NOT_FOUND, path, ""),
+            Refusal::NoAudience => {
+                let why = "non-empty audience parameter required\n";
+                let mut answer = content(why.to_owned(), HTML);
+                *answer.status_mut() = StatusCode::BAD_REQUEST;
+                answer
+            }
+            Refusal::MethodNotAllowed => {
+                let mut answer = pages::google(StatusCode::METHOD_NOT_ALLOWED, path, "");
+                answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+                answer
+            }
+            Refusal::Moved => {
+                let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+                let to = format!("http://{}{path}/{query}", self.address);
+                let mut answer = pages::google(StatusCode::MOVED_PERMANENTLY, path, "");
+                if let Ok(to) = HeaderValue::from_str(&to) {
+                    answer.headers_mut().insert(LOCATION, to);
+                }
+                answer
+            }
         }
-        answer
     }
 
-    fn identity(&self, account: &Account, query: &Query) -> Result<Response<Body>, Response<Body>> {
-        let Some(audience) = query.audience.as_deref().filter(|audience| !audience.is_empty())
-        else {
-            let mut refusal = content("non-empty audience parameter required\n".to_owned(), HTML);
-            *refusal.status_mut() = StatusCode::BAD_REQUEST;
-            return Err(refusal);
-        };
+    fn identity(&self, account: &Account, query: &Query) -> Result<Response<Body>, Refusal> {
+        let audience = query.audience.as_deref().filter(|audience| !audience.is_empty());
+        let audience = audience.ok_or(Refusal::NoAudience)?;
         let token = self.tokens.identity(&self.google, account, audience, query.format);
         Ok(content(token, "text/html"))
     }
@@ -241,21 +205,30 @@ impl Metadata {
     }
 }
 
-fn check_headers(path: &str, headers: &HeaderMap) -> Result<(), Response<Body>> {
+/// Why there is no content to answer with.
+#[derive(Debug)]
+enum Refusal {
+    Forbidden(&'static str),
+    NotFound,
+    NoAudience,
+    MethodNotAllowed,
+    /// A directory that was asked for without its slash.
+    Moved,
+}
+
+fn check_headers(headers: &HeaderMap) -> Result<(), Refusal> {
     // A proxy adds it: nobody may be made to fetch tokens for somebody else.
     if headers.contains_key("x-forwarded-for") {
-        let why = "X-Forwarded-For is not allowed.";
-        return Err(page(StatusCode::FORBIDDEN, path, why));
+        return Err(Refusal::Forbidden("X-Forwarded-For is not allowed."));
     }
     let is = |name: &str, wanted: &str| {
-        headers
-            .get(name)
-            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(wanted.as_bytes()))
+        let value = headers.get(name).map(HeaderValue::as_bytes);
+        value.is_some_and(|value| value.eq_ignore_ascii_case(wanted.as_bytes()))
     };
     if is("metadata-flavor", "Google") || is("x-google-metadata-request", "True") {
         return Ok(());
     }
-    Err(page(StatusCode::FORBIDDEN, path, "Missing Metadata-Flavor:Google header."))
+    Err(Refusal::Forbidden("Missing Metadata-Flavor:Google header."))
 }
 
 /// The parameters that the metadata server knows. Of a parameter that comes twice the first counts.
@@ -298,33 +271,4 @@ fn content(body: String, content_type: &'static str) -> Response<Body> {
         answer.headers_mut().insert(ETAG, tag);
     }
     answer
-}
-
-/// The frame of Google's error pages.
-fn page(status: StatusCode, path: &str, why: &str) -> Response<Body> {
-    let (number, reason) = (status.as_u16(), status.canonical_reason().unwrap_or_default());
-    let what = match status {
-        StatusCode::NOT_FOUND => format!(
-            "The requested URL <code>{}</code> was not found on this server.",
-            escaped(path)
-        ),
-        StatusCode::FORBIDDEN => format!(
-            "Your client does not have permission to get URL <code>{}</code> from this server. {why}",
-            escaped(path)
-        ),
-        _ => why.to_owned(),
-    };
-    let body = format!(
-        "<!DOCTYPE html>\n<html lang=en>\n  <meta charset=utf-8>\n  <title>Error {number} ({reason})!!1</title>\n  \
-         <p><b>{number}.</b> <ins>That’s an error.</ins>\n  <p>{what} <ins>That’s all we know.</ins>\n"
-    );
-    let mut answer = Response::new(Body::from(body));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(HTML));
-    answer
-}
-
-/// Text for an HTML page: what a client sent must not become markup.
-pub(super) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -3,8 +3,7 @@
 mod bad;
 mod corruption;
 mod draft;
-#[cfg(test)]
-mod tests;
+mod jwe;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};

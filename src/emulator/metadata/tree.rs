@@ -2,6 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::emulator::accounts::Account;
+use crate::emulator::google::{Google, Instance};
+
+/// The scopes that Cloud Run's accounts have.
+const SCOPES: [&str; 1] = ["https://www.googleapis.com/auth/cloud-platform"];
+
 /// A directory or an entry of one.
 #[derive(Clone, Debug)]
 pub(super) enum Node {
@@ -17,7 +23,41 @@ pub(super) enum Node {
 }
 
 impl Node {
-    pub(super) fn directory<const N: usize>(entries: [(&str, Self); N]) -> Self {
+    /// The whole of what one account's metadata server knows.
+    pub(super) fn root(google: &Google, account: &Account) -> Self {
+        let project = &google.project;
+        let instance = Instance::of(google, account);
+        let text = |text: String| Self::Text(text);
+        let of_account = Self::directory([
+            ("aliases", Self::List(vec!["default".to_owned()])),
+            ("email", text(account.email.clone())),
+            ("identity", Self::Identity),
+            ("scopes", Self::List(SCOPES.map(str::to_owned).to_vec())),
+            ("token", Self::Token),
+        ]);
+        let accounts = Self::directory([
+            (account.email.as_str(), of_account.clone()),
+            ("default", of_account),
+        ]);
+        let region = format!("projects/{}/regions/{}", project.number, project.region);
+        let zone = format!("projects/{}/zones/{}", project.number, instance.zone());
+        let instance = Self::directory([
+            ("id", text(instance.id)),
+            ("region", text(region)),
+            ("service-accounts", accounts),
+            ("zone", text(zone)),
+        ]);
+        let project = Self::directory([
+            ("numeric-project-id", Self::Number(project.number)),
+            ("project-id", text(project.id.clone())),
+        ]);
+        let universe = Self::directory([("universe-domain", text("googleapis.com".to_owned()))]);
+        let version =
+            Self::directory([("instance", instance), ("project", project), ("universe", universe)]);
+        Self::directory([("computeMetadata", Self::directory([("v1", version)]))])
+    }
+
+    fn directory<const N: usize>(entries: [(&str, Self); N]) -> Self {
         Self::Directory(entries.map(|(name, node)| (name.to_owned(), node)).to_vec())
     }
 

@@ -1,17 +1,16 @@
 //! How each bad token is made.
 
+use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, RSA_PKCS1_SHA512, RSA_PSS_SHA256,
 };
-use aws_lc_rs::{aead, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use serde_json::json;
 
 use super::draft::{Draft, Members, encode};
-use super::{BadToken, Bench, access_token};
+use super::{BadToken, Bench, access_token, jwe};
 
 /// What Cloud Run puts where the signature was.
 const REMOVED: &str = "SIGNATURE_REMOVED_BY_GOOGLE";
@@ -153,7 +152,9 @@ fn of(bad: BadToken) -> Corruption {
             format!("{}.{REMOVED}", d.signing_input())
         }),
 
-        Bad::FivePartsJwe => Signing(encrypted),
+        Bad::FivePartsJwe => {
+            Signing(|d, b| jwe::around(&d.claims.json(), &b.google.keys.current()))
+        }
         Bad::TwoParts => Signing(|d, _| d.signing_input()),
         Bad::JsonSerialization => Text(json_serialization),
         Bad::PaddedBase64 => Signing(padded),
@@ -282,36 +283,4 @@ fn trailing_bits(token: &str) -> String {
         *last = ALPHABET[value | 1];
     }
     String::from_utf8(bytes).unwrap_or_default()
-}
-
-/// A JWE in compact serialisation (RFC 7516), RSA-OAEP-256 and A256GCM, made with the published key around the claims.
-fn encrypted(draft: Draft, bench: &Bench<'_>) -> String {
-    let key = bench.google.keys.current();
-    let header = encode(
-        json!({ "alg": "RSA-OAEP-256", "enc": "A256GCM", "kid": key.kid(), "cty": "JWT" })
-            .to_string(),
-    );
-    let seal =
-        || -> Result<(Vec<u8>, [u8; 12], Vec<u8>, Vec<u8>), aws_lc_rs::error::Unspecified> {
-            let (mut secret, mut nonce) = ([0_u8; 32], [0_u8; 12]);
-            aws_lc_rs::rand::fill(&mut secret)?;
-            aws_lc_rs::rand::fill(&mut nonce)?;
-            let public = PublicEncryptingKey::from_der(&key.public_der())?;
-            let public = OaepPublicEncryptingKey::new(public)?;
-            let mut wrapped = vec![0; public.ciphertext_size()];
-            let wrapped =
-                public.encrypt(&OAEP_SHA256_MGF1SHA256, &secret, &mut wrapped, None)?.to_vec();
-            let cipher =
-                aead::LessSafeKey::new(aead::UnboundKey::new(&aead::AES_256_GCM, &secret)?);
-            let mut text = draft.claims.json().into_bytes();
-            let tag = cipher.seal_in_place_separate_tag(
-                aead::Nonce::assume_unique_for_key(nonce),
-                aead::Aad::from(header.as_bytes()),
-                &mut text,
-            )?;
-            Ok((wrapped, nonce, text, tag.as_ref().to_vec()))
-        };
-    // Should the library ever refuse, five parts of nothing are no less a JWE to whoever counts dots.
-    let (wrapped, nonce, text, tag) = seal().unwrap_or_default();
-    [header, encode(wrapped), encode(nonce), encode(text), encode(tag)].join(".")
 }
