@@ -13,18 +13,19 @@
 //! | `DELETE /admin/faults` | clears them |
 //! | `POST /admin/metadata` | opens a metadata server: `{"account": "…"}` |
 //! | `POST /admin/accounts/recreate` | `{"account": "…"}` gets another unique id |
-//! | `POST /admin/front-ends` | opens a front end: the fields of [`FrontEndSpec`] |
+//! | `POST /admin/front-ends` | opens a front end: the fields of [`FrontEndSpec`](super::FrontEndSpec) |
 //! | `POST /admin/front-ends/{service}` | changes one: `{"open": true, "backend": "127.0.0.1:8080", …}` |
 //! | `POST /admin/bindings` | grants: `{"service": "…", "member": "serviceAccount:…", "after_seconds": 60}` |
 //! | `DELETE /admin/bindings` | takes away: `{"service": "…", "member": "…"}` |
 
 mod document;
+mod front_ends;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -35,10 +36,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::document::{Document, Problem};
-use super::EmulatorError;
 use super::accounts::Account;
 use super::faults::{Endpoint, Fault};
-use super::front_end::{AuthorizationHandling, FrontEnd, FrontEndSpec, Ingress};
+use super::front_end::FrontEnd;
 use super::google::Google;
 use super::metadata::MetadataServer;
 use super::token::{self, BadToken, TokenSpec};
@@ -59,9 +59,9 @@ pub(super) fn router(google: &Arc<Google>) -> Router<Arc<Google>> {
         .route("/faults", post(inject).delete(clear))
         .route("/metadata", post(metadata))
         .route("/accounts/recreate", post(recreate))
-        .route("/front-ends", post(open_front_end))
-        .route("/front-ends/{service}", post(change_front_end))
-        .route("/bindings", post(grant).delete(revoke))
+        .route("/front-ends", post(front_ends::open))
+        .route("/front-ends/{service}", post(front_ends::change))
+        .route("/bindings", post(front_ends::grant).delete(front_ends::revoke))
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {
             let message = format!("/admin{} does not take {method}", uri.path());
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, message)
@@ -247,74 +247,4 @@ async fn metadata(State(google): Emulated, Document(of): Document<OfAccount>) ->
 async fn recreate(State(google): Emulated, Document(of): Document<OfAccount>) -> Answer {
     let account = google.accounts.recreate(&Account::of(&of.account)?.email);
     Ok(Json(json!({"email": account.email, "sub": account.sub})))
-}
-
-async fn open_front_end(State(google): Emulated, Document(spec): Document<FrontEndSpec>) -> Answer {
-    Ok(Json(FrontEnd::open(&google, spec).await?.state()))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Change {
-    open: Option<bool>,
-    authorization: Option<AuthorizationHandling>,
-    ingress: Option<Ingress>,
-    backend: Option<SocketAddr>,
-}
-
-async fn change_front_end(
-    State(google): Emulated,
-    Path(service): Path<String>,
-    Document(change): Document<Change>,
-) -> Answer {
-    let front_end = front_end(&google, &service)?;
-    if let Some(backend) = change.backend {
-        front_end.set_backend(backend)?;
-    }
-    if let Some(open) = change.open {
-        front_end.set_open(open);
-    }
-    if let Some(handling) = change.authorization {
-        front_end.set_authorization(handling);
-    }
-    if let Some(ingress) = change.ingress {
-        front_end.set_ingress(ingress);
-    }
-    Ok(Json(front_end.state()))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Binding {
-    service: String,
-    member: String,
-    after_seconds: Option<i64>,
-}
-
-async fn grant(State(google): Emulated, Document(binding): Document<Binding>) -> Answer {
-    let front_end = front_end(&google, &binding.service)?;
-    match binding.after_seconds {
-        None => front_end.grant(&binding.member)?,
-        Some(seconds) => front_end.grant_after(&binding.member, seconds)?,
-    }
-    Ok(Json(front_end.state()))
-}
-
-async fn revoke(State(google): Emulated, Document(binding): Document<Binding>) -> Answer {
-    let front_end = front_end(&google, &binding.service)?;
-    if !front_end.revoke(&binding.member)? {
-        let message = format!("member: {} has no binding on {}", binding.member, binding.service);
-        return Err(Problem::new(StatusCode::NOT_FOUND, message));
-    }
-    Ok(Json(front_end.state()))
-}
-
-fn front_end(google: &Google, service: &str) -> Result<FrontEnd, EmulatorError> {
-    let all = google.front_ends.all();
-    let names: Vec<&str> = all.iter().map(FrontEnd::service).collect();
-    let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    all.iter()
-        .find(|front_end| front_end.service() == service)
-        .cloned()
-        .ok_or_else(|| EmulatorError::UnknownService { service: service.to_owned(), known })
 }

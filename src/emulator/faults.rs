@@ -1,18 +1,14 @@
 //! Faults on purpose, and a count of who asked for what.
 
+mod answer;
 mod body;
+mod traffic;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
-use axum::body::Body;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode};
+use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::traffic::Traffic;
 use super::EmulatorError;
-use super::listener::HangUp;
 
 /// A part of the emulator that can be counted and broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -229,134 +225,4 @@ impl FaultKind {
             _ => Ok(()),
         }
     }
-}
-
-/// What passes through the endpoints: how much, and what goes wrong with it.
-#[derive(Debug, Default)]
-pub(super) struct Traffic {
-    counts: Mutex<BTreeMap<Endpoint, u64>>,
-    faults: Mutex<VecDeque<Fault>>,
-}
-
-impl Traffic {
-    /// More faults than any test needs at a time.
-    const FAULTS: usize = 1_000;
-
-    pub(super) fn inject(&self, fault: Fault) -> Result<(), EmulatorError> {
-        fault.fault.check()?;
-        if fault.endpoint == Endpoint::Admin {
-            let expected = "any other endpoint: a broken admin API could not be mended";
-            return Err(EmulatorError::invalid("endpoint", "admin", expected));
-        }
-        let mut faults = self.faults();
-        if faults.len() >= Self::FAULTS {
-            let expected = "at most 1000 faults at a time: clear some first";
-            return Err(EmulatorError::invalid("faults", faults.len().to_string(), expected));
-        }
-        if fault.times != Some(0) {
-            faults.push_back(fault);
-        }
-        Ok(())
-    }
-
-    pub(super) fn clear(&self) {
-        self.faults().clear();
-    }
-
-    pub(super) fn pending(&self) -> Vec<Fault> {
-        self.faults().iter().cloned().collect()
-    }
-
-    pub(super) fn requests(&self, endpoint: Endpoint) -> u64 {
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.get(&endpoint).copied().unwrap_or_default()
-    }
-
-    /// Counts a request and says what is to go wrong with it.
-    pub(super) fn enter(&self, endpoint: Endpoint) -> Option<FaultKind> {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry(endpoint).or_default() += 1;
-        drop(counts);
-
-        let mut faults = self.faults();
-        let at = faults.iter().position(|fault| fault.endpoint == endpoint)?;
-        let fault = faults.get_mut(at)?;
-        let kind = fault.fault.clone();
-        if let Some(times) = &mut fault.times {
-            *times -= 1;
-            if *times == 0 {
-                faults.remove(at);
-            }
-        }
-        Some(kind)
-    }
-
-    fn faults(&self) -> std::sync::MutexGuard<'_, VecDeque<Fault>> {
-        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl FaultKind {
-    /// Lets this go wrong with the answer that would have been right.
-    pub(super) async fn spoil(
-        self,
-        right: impl Future<Output = Response<Body>>,
-    ) -> Result<Response<Body>, HangUp> {
-        Ok(match self {
-            Self::Latency { milliseconds } => {
-                tokio::time::sleep(Duration::from_millis(milliseconds)).await;
-                right.await
-            }
-            Self::Hang => std::future::pending().await,
-            Self::CloseConnection => return Err(HangUp),
-            Self::Status { status, retry_after } => {
-                let mut answer =
-                    plain(status, format!("the emulator was told to answer {status}\n"));
-                insert(&mut answer, RETRY_AFTER, retry_after.as_deref());
-                answer
-            }
-            Self::Redirect { location, status } => {
-                let mut answer = plain(status, String::new());
-                insert(&mut answer, LOCATION, Some(&location));
-                answer
-            }
-            Self::GarbageBody => typed("application/json", "\u{fffd}}{ not JSON, not a token ]["),
-            Self::HtmlBody => typed(
-                "text/html",
-                "<html><body>Please accept the terms of this network.</body></html>",
-            ),
-            Self::EmptyBody => plain(200, String::new()),
-            Self::Body { content_type, body } => typed(&content_type, body),
-            Self::HugeBody { bytes } => body::filler(Some(bytes)),
-            Self::EndlessBody => body::filler(None),
-            Self::TruncatedBody => body::truncated(right.await).await,
-            Self::SlowDrip { milliseconds } => {
-                body::dripping(right.await, Duration::from_millis(milliseconds)).await
-            }
-        })
-    }
-}
-
-fn plain(status: u16, text: String) -> Response<Body> {
-    let mut answer = typed("text/plain; charset=utf-8", text);
-    // Checked when the fault was injected.
-    *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    answer
-}
-
-fn typed(content_type: &str, body: impl Into<Body>) -> Response<Body> {
-    let mut answer = Response::new(body.into());
-    insert(&mut answer, CONTENT_TYPE, Some(content_type));
-    answer
-}
-
-fn insert(answer: &mut Response<Body>, name: http::HeaderName, value: Option<&str>) {
-    if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
-        answer.headers_mut().insert(name, value);
-    }
-}
-
-/// Says how long a body is that will not be that long.
-fn set_length(answer: &mut Response<Body>, bytes: usize) {
-    answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(bytes));
 }

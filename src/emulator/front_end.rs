@@ -9,56 +9,28 @@ mod forward;
 mod iam;
 mod identity_token;
 mod journal;
+mod service;
 mod spec;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::body::Body;
-use http::header::SERVER;
-use http::{HeaderValue, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use serde_json::{Value, json};
 
-use self::door::Verdict;
-use self::forward::Container;
 pub(super) use self::iam::ProjectPolicy;
 use self::iam::{Invokers, Member};
 use self::journal::Journal;
 pub use self::journal::{Decision, Received};
+use self::service::{Service, Settings};
 pub use self::spec::{AuthorizationHandling, FrontEndSpec, Ingress};
+use super::EmulatorError;
 use super::google::Google;
-use super::keys::hex;
-use super::listener::{Answer, HangUp, Listener};
-use super::{EmulatorError, pages};
+use super::listener::Listener;
 
 /// A front end that is open, on a port of its own. It lives as long as the emulator does.
 #[derive(Clone, Debug)]
 pub struct FrontEnd(Arc<Service>);
-
-/// The service behind a front end's port.
-#[derive(Debug)]
-struct Service {
-    google: Arc<Google>,
-    name: String,
-    address: SocketAddr,
-    invokers: Invokers,
-    settings: Mutex<Settings>,
-    request_timeout: Duration,
-    container: Container,
-    decisions: Journal<Decision>,
-    received: Journal<Received>,
-}
-
-/// What can be changed while it runs.
-#[derive(Clone, Debug)]
-struct Settings {
-    backend: Option<SocketAddr>,
-    open: bool,
-    authorization: AuthorizationHandling,
-    ingress: Ingress,
-    custom_audiences: Vec<String>,
-}
 
 impl FrontEnd {
     /// The service's name.
@@ -156,9 +128,9 @@ impl FrontEnd {
         self.0.received.all()
     }
 
-    pub(super) fn state(&self) -> serde_json::Value {
+    pub(super) fn state(&self) -> Value {
         let settings = self.0.settings();
-        serde_json::json!({
+        json!({
             "service": self.service(),
             "url": self.url(),
             "backend": settings.backend,
@@ -167,7 +139,7 @@ impl FrontEnd {
             "ingress": settings.ingress,
             "audiences": self.audiences(),
             "invokers": self.invokers().into_iter()
-                .map(|(member, from)| serde_json::json!({"member": member, "effective_at": from}))
+                .map(|(member, from)| json!({"member": member, "effective_at": from}))
                 .collect::<Vec<_>>(),
             "decisions": self.decisions(),
         })
@@ -211,100 +183,6 @@ impl FrontEnd {
         google.front_ends.add(Self(Arc::clone(&service)));
         listener.serve(Arc::clone(&service), google.stop.subscribe());
         Ok(Self(service))
-    }
-}
-
-impl Service {
-    fn settings(&self) -> Settings {
-        self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Settings)) {
-        change(&mut self.settings.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    fn audiences(&self) -> Vec<String> {
-        let project = &self.google.project;
-        let mut audiences = vec![format!("http://{}", self.address)];
-        let label = format!("{}-{}", self.name, project.number);
-        // A longer label is no DNS label: such a service has the other URL only.
-        if label.len() <= 63 {
-            audiences.push(format!("https://{label}.{}.run.app", project.region));
-        }
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, project.id.as_bytes());
-        let hash = hex(digest.as_ref().get(..5).unwrap_or_default());
-        let region: String =
-            project.region.split('-').filter_map(|word| word.chars().next()).collect();
-        audiences.push(format!("https://{}-{hash}-{region}.a.run.app", self.name));
-        audiences.extend(self.settings().custom_audiences);
-        audiences
-    }
-
-    async fn pass(
-        &self,
-        request: Request<Incoming>,
-        peer: SocketAddr,
-        stripped: Option<(http::HeaderName, HeaderValue)>,
-    ) -> Response<Body> {
-        let (mut head, body) = request.into_parts();
-        forward::prepare(&mut head, peer.ip(), stripped);
-        let Some(backend) = self.settings().backend else {
-            return pages::unavailable();
-        };
-        let received = Received::of(&head);
-        let Some(request) = forward::request(head, body, backend) else {
-            return pages::google(
-                StatusCode::BAD_REQUEST,
-                "*",
-                "Your client has issued a malformed request.",
-            );
-        };
-        match tokio::time::timeout(self.request_timeout, self.container.request(request)).await {
-            Ok(Ok(answer)) => {
-                self.received.add(received);
-                forward::response(answer)
-            }
-            Ok(Err(_)) => pages::unavailable(),
-            Err(_) => {
-                self.received.add(received);
-                pages::timed_out()
-            }
-        }
-    }
-}
-
-impl Answer for Service {
-    async fn answer(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-        peer: SocketAddr,
-    ) -> Result<Response<Body>, HangUp> {
-        let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
-        let (let_in, reason, caller, mut answer) =
-            match door::decide(&self, &path, request.headers()) {
-                Verdict::LetIn { reason, caller, stripped } => {
-                    (true, reason, caller, self.pass(request, peer, stripped).await)
-                }
-                Verdict::NotFound { reason } => {
-                    (false, reason, None, pages::google(StatusCode::NOT_FOUND, &path, ""))
-                }
-                Verdict::Unauthorized { reason } => {
-                    (false, reason, None, pages::unauthorized(&path))
-                }
-                Verdict::Forbidden { reason, caller } => {
-                    (false, reason, caller, pages::forbidden(&path))
-                }
-            };
-        answer.headers_mut().insert(SERVER, HeaderValue::from_static("Google Frontend"));
-        self.decisions.add(Decision {
-            method,
-            path,
-            status: answer.status().as_u16(),
-            let_in,
-            reason: reason.to_owned(),
-            principal: caller.map(|caller| caller.member()),
-        });
-        Ok(answer)
     }
 }
 

@@ -10,7 +10,7 @@ use http::Response;
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 
-use super::{plain, set_length, typed};
+use super::answer::{plain, set_length, typed};
 use crate::emulator::listener::HangUp;
 
 /// 8 KiB of spaces: white space is what a streaming JSON parser would swallow for ever.

@@ -4,7 +4,8 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::identity_token::{self, Caller};
-use super::{AuthorizationHandling, Ingress, Service};
+use super::service::Service;
+use super::{AuthorizationHandling, Ingress};
 
 pub(super) const SERVERLESS: HeaderName = HeaderName::from_static("x-serverless-authorization");
 
