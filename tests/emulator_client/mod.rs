@@ -1,0 +1,12 @@
+//! A plain HTTP client that neither follows redirects nor uses a proxy.
+
+pub(crate) fn client() -> reqwest::Client {
+    // reqwest wants a provider even for plain HTTP. A second installation in this process changes nothing.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .tls_certs_only([])
+        .build()
+        .unwrap()
+}
