@@ -22,9 +22,9 @@ pub fn router(called: IdTokenClient) -> Router {
 }
 
 async fn call(State(called): State<IdTokenClient>, body: Bytes) -> Result<Response<Body>, Problem> {
-    let foo = foo(&body)?;
+    let value = foo(&body)?;
 
-    let mut request = called.post("").json(&json!({ "bar": foo }));
+    let mut request = called.post("").json(&json!({ "bar": value }));
     let mut trace = HeaderMap::new();
     TraceContext::current().unwrap_or_else(TraceContext::start).continue_in(&mut trace);
     for (name, value) in &trace {
@@ -41,7 +41,7 @@ fn foo(body: &[u8]) -> Result<Value, Problem> {
     let mut request: Map<String, Value> = serde_json::from_slice(body).map_err(|error| {
         bad("malformed_body", format!("the body is not a JSON object: {error}"))
     })?;
-    request.remove("foo").filter(|foo| !foo.is_null()).ok_or_else(|| {
+    request.remove("foo").filter(|value| !value.is_null()).ok_or_else(|| {
         bad("missing_field", "bad request, missing required field \"foo\"".to_owned())
     })
 }
