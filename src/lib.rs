@@ -1,6 +1,7 @@
 //! Function-to-function authentication on Google Cloud Run.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![warn(clippy::unwrap_used)]
 
 pub mod clock;
 pub mod http_client;
