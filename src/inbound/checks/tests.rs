@@ -176,3 +176,13 @@ fn causes_for_the_log_quote_what_they_found() {
     );
     assert!(!cause.description().contains("odd"));
 }
+
+#[test]
+fn a_signature_is_as_long_as_a_modulus_that_we_take() {
+    for length in [0, 1, 64, 255, 1_025, 12_000] {
+        assert_eq!(code(signature_length(&vec![1; length])), "wrong_signature", "{length}");
+    }
+    for length in [256, 384, 512, 1_024] {
+        assert_eq!(signature_length(&vec![1; length]), Ok(()), "{length}");
+    }
+}
