@@ -206,6 +206,20 @@ async fn a_set_of_unusable_keys_has_none_and_does_no_harm() {
     assert_eq!(code(builder(GENUINE_AUDIENCE).key_url(url), &genuine).await, "no_keys");
 }
 
+/// jsonwebtoken#540 and its kind: with no process-wide crypto provider, or two, others panic at the first token.
+#[tokio::test]
+async fn no_process_wide_crypto_provider_is_needed_or_installed() {
+    let none = || rustls::crypto::CryptoProvider::get_default().is_none();
+    assert!(none());
+    // With Google's own URL, so that a client for https is built.
+    let verifier = Verifier::builder().audience("https://called.example".parse().unwrap()).build();
+    assert_eq!(verifier.unwrap().verify("a.b.c").await.unwrap_err().code(), "malformed_token");
+    if let (Some([genuine, ..]), Some(keys)) = (tokens(), google_keys()) {
+        assert_eq!(code(builder(GENUINE_AUDIENCE).fixed_keys(keys), &genuine).await, "verified");
+    }
+    assert!(none());
+}
+
 // ---- published vectors ----
 
 /// Refusals that come after shape and header were found to be in order.
