@@ -642,7 +642,7 @@ fn good_of(emulator: &Emulator) -> String {
 
 /// Every second request has a token of its own, so that it is not merely remembered.
 fn good_variant(emulator: &Emulator, number: u32, plain: &str) -> String {
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         return plain.to_owned();
     }
     emulator.mint(&TokenSpec::for_audience(AUDIENCE).claim("jti", number))
