@@ -28,8 +28,10 @@ impl Gate {
             let gate = gate.clone();
             async move {
                 let _guard = gate.dropped.guard();
+                // Made first: it hears of a release from now on.
+                let released = gate.release.notified();
                 gate.begun.notify_one();
-                gate.release.notified().await;
+                released.await;
                 "finished"
             }
         };
