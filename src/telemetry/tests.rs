@@ -68,7 +68,7 @@ fn request() -> RequestContext {
         .body(())
         .unwrap()
         .into_parts();
-    RequestContext::of(&parts)
+    RequestContext::new(&parts.method, &parts.uri, parts.version, &parts.headers)
 }
 
 #[test]
