@@ -31,7 +31,8 @@ impl Write for Lines {
 impl Lines {
     fn collect() -> (Self, DefaultGuard) {
         let lines = Self::default();
-        let config = telemetry::Config { project_id: Some("p".into()), ..Default::default() };
+        let config =
+            telemetry::Config { project_id: telemetry::ProjectId::from("p"), ..Default::default() };
         let clock = Arc::new(ManualClock::at_unix_seconds(1_700_000_000));
         let subscriber = config.subscriber(clock, lines.clone()).unwrap();
         (lines, tracing::subscriber::set_default(subscriber))
