@@ -1,5 +1,7 @@
 //! Cloud Run's front end over real sockets: who is let in, what is answered, and what reaches the container.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod emulator_client;
 
 use std::net::SocketAddr;

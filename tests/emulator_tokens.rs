@@ -1,6 +1,8 @@
 //! Every token that the emulator mints, judged by a strict verifier that is written here and nowhere else, on
 //! jsonwebtoken: the good ones pass, each bad one fails for the reason that its name says.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod emulator_client;
 
 use std::collections::BTreeSet;
@@ -375,4 +377,18 @@ async fn the_clock_moves_what_is_minted() {
     assert_eq!(issued(), 1_700_000_000 - 61 * 60);
     clock.advance(std::time::Duration::from_secs(5));
     assert_eq!(issued(), 1_700_000_005 - 61 * 60);
+}
+
+#[tokio::test]
+async fn nothing_secret_shows_in_debug() {
+    let emulator = Emulator::start().await.unwrap();
+    let host = emulator.host();
+    let path = "computeMetadata/v1/instance/service-accounts/default";
+    for kind in ["token", "identity?audience=a"] {
+        let url = format!("http://{host}/{path}/{kind}");
+        let answer = client().get(url).header("metadata-flavor", "Google").send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+    let text = format!("{emulator:?}");
+    assert!(!text.contains("ya29.") && !text.contains("eyJ"), "{text}");
 }
