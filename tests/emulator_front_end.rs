@@ -188,6 +188,8 @@ async fn nothing_that_google_did_not_sign_gets_through() {
         BadToken::EmailVerifiedAsString,
         BadToken::NoEmail,
         BadToken::DuplicateClaim,
+        BadToken::DuplicateEscapedClaim,
+        BadToken::DuplicateNestedClaim,
         BadToken::DuplicateHeader,
         BadToken::Crit,
         BadToken::B64False,
