@@ -104,7 +104,7 @@ bad_tokens! {
     SubAsNumber = "sub-as-number",
     /// `email` comes twice: first somebody else's, then the account's.
     DuplicateClaim = "duplicate-claim",
-    /// As `duplicate-claim`, with the first `email` spelt with an escape (`\\u0065mail`).
+    /// As `duplicate-claim`, with the first `email` spelt with an escape (`\u0065mail`).
     DuplicateEscapedClaim = "duplicate-escaped-claim",
     /// A member comes twice within a claim that is an object.
     DuplicateNestedClaim = "duplicate-nested-claim",
