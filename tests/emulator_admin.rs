@@ -1,5 +1,7 @@
 //! The admin API over real sockets: what the library does, in JSON, and for nobody but programs of this machine.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod emulator_client;
 
 use countersign::emulator::{BadToken, Emulator};

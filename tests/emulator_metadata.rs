@@ -1,5 +1,7 @@
 //! The metadata server over real sockets, path by path as Google's client libraries use it.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod emulator_client;
 
 use std::sync::Arc;
