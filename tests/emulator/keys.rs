@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod emulator_client;
-
 use countersign::emulator::{Emulator, EmulatorError, Endpoint, Fault, FaultKind, TokenSpec};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use self::emulator_client::client;
+use crate::client::client;
 
 async fn certs(emulator: &Emulator, version: &str) -> Value {
     let url = format!("{}/oauth2/{version}/certs", emulator.url());

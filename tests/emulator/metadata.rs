@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod emulator_client;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +12,7 @@ use countersign::emulator::{Emulator, Endpoint, Fault, FaultKind};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
-use self::emulator_client::client;
+use crate::client::client;
 
 const ACCOUNT: &str = "caller@demo.iam.gserviceaccount.com";
 

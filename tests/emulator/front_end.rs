@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod emulator_client;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +19,7 @@ use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use self::emulator_client::client;
+use crate::client::client;
 
 const AUDIENCE: &str = "https://called.demo";
 const CALLER: &str = "serviceAccount:caller@demo.iam.gserviceaccount.com";

@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod emulator_client;
-
 use countersign::emulator::{BadToken, Emulator};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use self::emulator_client::client;
+use crate::client::client;
 
 async fn send(emulator: &Emulator, method: Method, path: &str, body: &str) -> (StatusCode, Value) {
     let url = format!("{}/admin{path}", emulator.url());

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod emulator_client;
-
 use std::collections::BTreeSet;
 
 use base64::Engine as _;
@@ -17,7 +15,7 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use self::emulator_client::client;
+use crate::client::client;
 
 const AUDIENCE: &str = "https://called.example";
 
