@@ -33,7 +33,7 @@ impl ProcessConfig {
         let telemetry = telemetry::Config {
             format: reader.parsed("LOG_FORMAT").unwrap_or(default_format),
             filter: filter(reader),
-            project_id: reader.text("GOOGLE_CLOUD_PROJECT").map(str::to_owned),
+            project_id: reader.text("GOOGLE_CLOUD_PROJECT").map(Into::into).unwrap_or_default(),
             service: reader.text("K_SERVICE").map(str::to_owned),
             revision: reader.text("K_REVISION").map(str::to_owned),
             request_log,

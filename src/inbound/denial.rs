@@ -4,11 +4,11 @@
 //! a token in it, nor the query of the URL.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
 
 use super::cause::Cause;
-use super::rejection::{self, problem};
+use super::rejection;
+use crate::problem::Problem;
 
 /// The target of the events about refused requests, for log filters.
 pub const TARGET: &str = "countersign::denial";
@@ -44,9 +44,5 @@ pub(super) fn layer_missing(asking: &'static str) -> Response<Bytes> {
     );
     let status = StatusCode::INTERNAL_SERVER_ERROR;
     let detail = "This service is set up wrongly and refuses every request.";
-    let mut response = Response::new(problem::body(status, "authentication_layer_missing", detail));
-    *response.status_mut() = status;
-    let content_type = HeaderValue::from_static(problem::CONTENT_TYPE);
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
-    response
+    Problem::new(status, "authentication_layer_missing", detail).into_http()
 }

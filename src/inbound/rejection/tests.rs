@@ -1,5 +1,6 @@
 use super::*;
 use crate::identity::{ClaimError, CompactJwsError, claims::JsonError};
+use http::header::CONTENT_TYPE;
 
 /// One cause of each kind.
 fn causes() -> Vec<(Cause, u16, &'static str)> {

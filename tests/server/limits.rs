@@ -1,10 +1,8 @@
 //! Everything a stranger could make grow has a bound: time, bytes, counts.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod server_support;
 
 use std::sync::Arc;
 
+use crate::support::{Client, DropGuard, Dropped, GET, Running, http1, http2, ms, patient, within};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
@@ -12,7 +10,6 @@ use axum::http::StatusCode;
 use axum::routing::{any, get, post};
 use countersign::server::Config;
 use http_body_util::BodyExt;
-use server_support::{Client, DropGuard, Dropped, GET, Running, http1, http2, ms, patient, within};
 use tokio::io::AsyncReadExt;
 use tokio::sync::Notify;
 

@@ -1,15 +1,12 @@
 //! The shutdown: what is in hand is finished, nothing new is taken, and it ends in time.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod server_support;
 
 use std::sync::Arc;
 
+use crate::support::{Client, Dropped, GET, Running, http1, http2, ms, patient, within};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{get, post};
 use countersign::server::{App, Config};
-use server_support::{Client, Dropped, GET, Running, http1, http2, ms, patient, within};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
