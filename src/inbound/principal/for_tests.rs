@@ -68,6 +68,7 @@ impl Principal {
         let audience = audience.map_err(|_| Cause::Audience {
             found: "no audience".to_owned(),
             expected: "one".to_owned(),
+            hint: "",
         })?;
         Ok(Self::admitted(VerifiedToken::new(claims, times, audience, payload, None)))
     }
