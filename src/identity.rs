@@ -16,3 +16,8 @@ pub use claims::{Claim, ClaimError, Claims};
 pub use compact::{CompactJws, CompactJwsError};
 pub use id_token::{IdToken, IdTokenError};
 pub use member::{EmailAddress, Member, MemberError};
+
+/// The header that Cloud Run's IAM check reads first where it is present, and whose token it passes on without its
+/// signature, <https://cloud.google.com/run/docs/authenticating/service-to-service>.
+pub const X_SERVERLESS_AUTHORIZATION: http::HeaderName =
+    http::HeaderName::from_static("x-serverless-authorization");

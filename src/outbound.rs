@@ -39,7 +39,7 @@ pub mod source;
 
 pub use authorizer::{AuthorizeError, Authorizer, AuthorizerBuilder, AuthorizerError};
 pub use cache::IdTokenCache;
-pub use called_headers::{CalledHeaders, CalledHeadersError, X_SERVERLESS_AUTHORIZATION};
+pub use called_headers::{CalledHeaders, CalledHeadersError};
 pub use client::{IdTokenClient, IdTokenClientBuilder, IdTokenClientError};
 pub use layer::{IdTokenLayer, IdTokenService};
 pub use metadata::{MetadataServer, MetadataServerBuilder, MetadataServerError};

@@ -36,9 +36,9 @@
 //!
 //! # How it ends
 //!
-//! When `shutdown` does: `/health/ready` says no, the listener closes, idle connections close, requests in hand are
-//! finished and their connections closed (`Connection: close`, GOAWAY). What is not finished within
-//! [`Config::drain`] is cut.
+//! When `shutdown` does: `/health/ready` says no, the listener closes, requests in hand are finished and their
+//! connections closed (`Connection: close`, GOAWAY), idle connections close after [`Config::settle`], because a request
+//! may be on its way to them. What is not finished within [`Config::drain`] is cut.
 //!
 //! # Log lines
 //!

@@ -110,6 +110,7 @@ impl Service {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServiceError> {
         telemetry::install(&self.process.telemetry)?;
+        self.learn_project();
         let server = Server::bind(self.process.server.clone()).await?;
         warn_of_open_doors(&self.inbound, self.calls);
         match &self.inbound.audience {
@@ -131,6 +132,26 @@ impl Service {
             }
         }
         Ok(())
+    }
+}
+
+impl Service {
+    /// On Cloud Run only the metadata server knows the project that log lines are linked to. It is asked beside the
+    /// start, not before it; until it answers, and if it never does, lines carry the trace's id alone.
+    fn learn_project(&self) {
+        let telemetry = &self.process.telemetry;
+        if telemetry.service.is_none() || telemetry.project_id.as_str().is_some() {
+            return;
+        }
+        let (metadata, project_id) = (self.metadata.clone(), telemetry.project_id.clone());
+        tokio::spawn(async move {
+            match metadata.project_id().await {
+                Ok(project) => project_id.set(project),
+                Err(error) => {
+                    tracing::debug!(%error, "the project's id is not known: traces are not linked")
+                }
+            }
+        });
     }
 }
 
@@ -158,10 +179,7 @@ fn app(inbound: &InboundConfig, audiences: Vec<Audience>, router: Router) -> Res
     let authenticator = inbound.authenticator(audiences)?;
     say_what_is_trusted(inbound, &authenticator);
     let verifier = authenticator.verifier().clone();
-    let router = router
-        .fallback(server::not_found)
-        .method_not_allowed_fallback(server::method_not_allowed)
-        .layer(Authenticate::from(authenticator));
+    let router = router.layer(Authenticate::from(authenticator));
     let has_keys = move || {
         let verifier = verifier.clone();
         async move { verifier.ready().await }

@@ -3,12 +3,12 @@
 //! [`install`] once, early in `main`; from then on every `tracing` event is a line on standard output:
 //!
 //! ```no_run
-//! use countersign::telemetry::{self, Config, LogFormat};
+//! use countersign::telemetry::{self, Config, LogFormat, ProjectId};
 //!
 //! # fn main() -> Result<(), telemetry::TelemetryError> {
 //! telemetry::install(&Config {
 //!     format: LogFormat::Json,
-//!     project_id: Some("my-project".into()),
+//!     project_id: ProjectId::from("my-project"),
 //!     ..Config::default()
 //! })?;
 //! tracing::info!(answer = 42, "ready");
@@ -45,7 +45,7 @@ mod trace_context;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tracing::Subscriber;
 use tracing_subscriber::filter::{ParseError, Targets};
@@ -68,7 +68,7 @@ pub struct Config {
     pub filter: String,
     /// The project whose traces the lines belong to. Without it the lines carry the trace's id, but Cloud Logging
     /// does not link them.
-    pub project_id: Option<String>,
+    pub project_id: ProjectId,
     /// The service's name, for the label `service` and for Error Reporting: `K_SERVICE` on Cloud Run.
     pub service: Option<String>,
     /// The revision's name, for the label `revision` and for Error Reporting: `K_REVISION` on Cloud Run.
@@ -85,7 +85,7 @@ impl Default for Config {
         Self {
             format: LogFormat::Json,
             filter: "info".into(),
-            project_id: None,
+            project_id: ProjectId::default(),
             service: None,
             revision: None,
             labels: BTreeMap::new(),
@@ -156,6 +156,33 @@ pub enum TelemetryError {
         "logging is set up already: call `telemetry::install` once, before anything else that installs a subscriber"
     )]
     AlreadyInstalled,
+}
+
+/// The id of a Google Cloud project, which may become known only after logging has begun: Cloud Run tells it by the
+/// metadata server alone. Clones share it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProjectId(Arc<OnceLock<String>>);
+
+impl ProjectId {
+    /// Sets it, unless it is known already.
+    pub fn set(&self, project_id: impl Into<String>) {
+        // Known already: whoever was first was right.
+        let _ = self.0.set(project_id.into());
+    }
+
+    /// The id, if it is known by now.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
+    }
+}
+
+impl From<&str> for ProjectId {
+    fn from(project_id: &str) -> Self {
+        let known = Self::default();
+        known.set(project_id);
+        known
+    }
 }
 
 /// What a line looks like.

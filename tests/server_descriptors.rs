@@ -1,14 +1,14 @@
 //! When the process has no file descriptors left. A test binary of its own: the limit is the whole process's.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "tests")]
 
-mod server_support;
+#[path = "server/support.rs"]
+mod support;
 
 use axum::Router;
 use axum::routing::get;
 use countersign::server::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use server_support::{Client, GET, Running, ms, patient, within};
+use support::{Client, GET, Running, ms, patient, within};
 use tokio::net::{TcpSocket, TcpStream};
 
 #[tokio::test]

@@ -33,7 +33,7 @@ impl ProcessConfig {
         let telemetry = telemetry::Config {
             format: reader.parsed("LOG_FORMAT").unwrap_or(default_format),
             filter: filter(reader),
-            project_id: reader.text("GOOGLE_CLOUD_PROJECT").map(str::to_owned),
+            project_id: reader.text("GOOGLE_CLOUD_PROJECT").map(Into::into).unwrap_or_default(),
             service: reader.text("K_SERVICE").map(str::to_owned),
             revision: reader.text("K_REVISION").map(str::to_owned),
             request_log,
@@ -47,7 +47,7 @@ fn filter(reader: &mut Reader<'_>) -> String {
     let filter = reader.text("RUST_LOG").unwrap_or("info").to_owned();
     let config = telemetry::Config { filter: filter.clone(), ..telemetry::Config::default() };
     if let Err(error) = config.check() {
-        reader.problem("RUST_LOG", error);
+        reader.mistake("RUST_LOG", error);
     }
     filter
 }

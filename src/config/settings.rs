@@ -56,8 +56,7 @@ pub const SETTINGS: &[Setting] = &[
 ];
 
 /// Read as well, but not for flags: what the platform sets.
-const PLATFORM: &[&str] =
-    &["K_SERVICE", "K_REVISION", "GOOGLE_CLOUD_PROJECT", "SSL_CERT_FILE", "CLOUDSDK_CONFIG"];
+const PLATFORM: &[&str] = &["K_SERVICE", "K_REVISION", "GOOGLE_CLOUD_PROJECT", "SSL_CERT_FILE"];
 
 /// Raw settings by name.
 #[derive(Clone, Default)]

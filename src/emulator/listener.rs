@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use hyper::body::Incoming;
@@ -13,6 +14,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::EmulatorError;
+
+/// How long to wait after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The answer is that the connection ends.
 #[derive(Debug, thiserror::Error)]
@@ -59,8 +63,8 @@ impl Listener {
                             let _ = stream.set_nodelay(true);
                             connection(TokioIo::new(stream), peer, Arc::clone(&answer), stop.clone());
                         }
-                        // Out of file descriptors: let others run (and close some) before the next try.
-                        Err(_) => tokio::task::yield_now().await,
+                        // Out of file descriptors: others have to close some before another try can succeed.
+                        Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
                     },
                 }
             }

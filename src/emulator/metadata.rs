@@ -272,3 +272,29 @@ fn content(body: String, content_type: &'static str) -> Response<Body> {
     }
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(text: &str) -> Query {
+        Query::of(&format!("/?{text}").parse().unwrap())
+    }
+
+    #[test]
+    fn the_first_of_two_counts_and_flags_are_not_case_sensitive() {
+        assert_eq!(query("audience=a&audience=b").audience.as_deref(), Some("a"));
+        assert_eq!(query("format=FULL&licenses=true").format, TokenFormat::FullWithLicenses);
+        assert_eq!(query("licenses=TRUE").format, TokenFormat::Standard);
+        assert!(query("recursive=True").recursive && !query("recursive=1").recursive);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn an_encoded_audience_comes_out_as_it_went_in(audience: String) {
+            let encoded: String =
+                url::form_urlencoded::byte_serialize(audience.as_bytes()).collect();
+            proptest::prop_assert_eq!(query(&format!("audience={encoded}")).audience, Some(audience));
+        }
+    }
+}

@@ -3,6 +3,7 @@
 mod bad;
 mod corruption;
 mod draft;
+mod forgery;
 mod jwe;
 
 use serde::{Deserialize, Serialize};

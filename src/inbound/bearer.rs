@@ -6,10 +6,7 @@
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 
 use super::cause::Cause;
-
-/// The header that Cloud Run's IAM check reads first, and whose token it passes on without its signature.
-pub const X_SERVERLESS_AUTHORIZATION: HeaderName =
-    HeaderName::from_static("x-serverless-authorization");
+use crate::identity::X_SERVERLESS_AUTHORIZATION;
 
 /// The one bearer token of `Authorization`.
 ///

@@ -4,21 +4,31 @@
 //! a token in it, nor the query of the URL.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 
 use super::cause::Cause;
-use super::rejection::{self, problem};
+use super::rejection;
+use crate::problem::Problem;
 
 /// The target of the events about refused requests, for log filters.
 pub const TARGET: &str = "countersign::denial";
 
 /// Logs the refusal and makes the answer.
 pub(super) fn answer<B>(cause: &Cause, request: &Request<B>) -> Response<Bytes> {
-    let response = rejection::respond(cause, request.headers());
+    answer_parts(cause, request.method(), request.uri(), request.headers())
+}
+
+/// The same for a request in parts.
+pub(super) fn answer_parts(
+    cause: &Cause,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Response<Bytes> {
+    let response = rejection::respond(cause, headers);
     let code = cause.code();
     let status = rejection::status(cause).as_u16();
-    let (method, path) = (request.method().as_str(), request.uri().path());
+    let (method, path) = (method.as_str(), uri.path());
     match cause {
         Cause::FrontEndMissing => tracing::error!(
             target: TARGET, code, http_request.method = method, http_request.url = path,
@@ -44,9 +54,5 @@ pub(super) fn layer_missing(asking: &'static str) -> Response<Bytes> {
     );
     let status = StatusCode::INTERNAL_SERVER_ERROR;
     let detail = "This service is set up wrongly and refuses every request.";
-    let mut response = Response::new(problem::body(status, "authentication_layer_missing", detail));
-    *response.status_mut() = status;
-    let content_type = HeaderValue::from_static(problem::CONTENT_TYPE);
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
-    response
+    Problem::new(status, "authentication_layer_missing", detail).into_http()
 }

@@ -12,13 +12,13 @@
 
 pub(crate) mod body;
 pub(crate) mod grpc;
-pub(crate) mod problem;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 
 use super::cause::Cause;
+use crate::problem::Problem;
 
 pub use body::ResponseBody;
 
@@ -49,13 +49,9 @@ pub fn respond(cause: &Cause, request: &HeaderMap) -> Response<Bytes> {
 }
 
 fn http_refusal(cause: &Cause) -> Response<Bytes> {
-    let status = status(cause);
-    let mut response = Response::new(problem::body(status, cause.code(), cause.description()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
+    let mut response = Problem::new(status(cause), cause.code(), cause.description()).into_http();
     if let Some(challenge) = challenge(cause) {
-        headers.insert(WWW_AUTHENTICATE, challenge);
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     response
 }

@@ -3,18 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use http::header::{AUTHORIZATION, HeaderMap};
 use url::Url;
 
 use super::authorizer::AuthorizeError;
-use crate::identity::IdToken;
 use crate::identity::audience::is_loopback;
-
-/// The header that Cloud Run's IAM check prefers, and whose signature it removes before the service sees it.
-///
-/// Source: <https://cloud.google.com/run/docs/authenticating/service-to-service>.
-pub const X_SERVERLESS_AUTHORIZATION: HeaderName =
-    HeaderName::from_static("x-serverless-authorization");
+use crate::identity::{IdToken, X_SERVERLESS_AUTHORIZATION};
 
 /// In which headers the called service wants its token (setting `CALLED_HEADERS`).
 ///
@@ -123,7 +117,7 @@ impl fmt::Display for CalledHeaders {
 mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
 

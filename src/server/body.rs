@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use http::{Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
@@ -15,7 +16,7 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use super::connection::Meter;
-use super::problem;
+use crate::problem::Problem;
 
 pin_project_lite::pin_project! {
     /// The body that the application reads.
@@ -103,11 +104,11 @@ impl Upload {
     pub(super) fn refusal(&self, limit: usize) -> Option<Response<axum::body::Body>> {
         match self.0.load(Ordering::Relaxed) {
             Self::TOO_LARGE => Some(too_large(limit)),
-            Self::STALLED => Some(problem::response(
-                StatusCode::REQUEST_TIMEOUT,
-                "request_stalled",
-                "the request's body did not arrive in time",
-            )),
+            Self::STALLED => {
+                let detail = "the request's body did not arrive in time";
+                let status = StatusCode::REQUEST_TIMEOUT;
+                Some(Problem::new(status, "request_stalled", detail).into_response())
+            }
             _ => None,
         }
     }
@@ -116,7 +117,7 @@ impl Upload {
 /// 413, for a body that is too large or says so in advance.
 pub(super) fn too_large(limit: usize) -> Response<axum::body::Body> {
     let detail = format!("the request's body may have {limit} bytes at most");
-    problem::response(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", &detail)
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail).into_response()
 }
 
 /// Tells the connection about a body that was dropped before its end: the client may still be sending.

@@ -87,9 +87,19 @@ struct Watchdog<'a> {
     head_runs: bool,
     idle: Pin<&'a mut Sleep>,
     requests_seen: usize,
-    /// To be closed as soon as the request that has begun has been taken in.
-    close_after_head: bool,
+    leaving: Leaving,
     closing: bool,
+}
+
+/// Whether the connection is about to be closed because the whole server wants it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    No,
+    /// After the next request, of which there have been so many, or when the time to settle is over. A client that is
+    /// busy may have sent its next request already: closed at once, it would wait for an answer in vain.
+    Settling(usize),
+    /// As soon as the request that has begun to arrive has been taken in.
+    AfterHead,
 }
 
 impl<'a> Watchdog<'a> {
@@ -99,6 +109,7 @@ impl<'a> Watchdog<'a> {
         head: Pin<&'a mut Sleep>,
         idle: Pin<&'a mut Sleep>,
     ) -> Self {
+        let leaving = Leaving::No;
         Self {
             config,
             meter,
@@ -106,30 +117,49 @@ impl<'a> Watchdog<'a> {
             head_runs: true,
             idle,
             requests_seen: 0,
-            close_after_head: false,
+            leaving,
             closing: false,
         }
     }
 
     /// Looks at what the connection did when it was polled last.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
-        if self.meter.head() == Head::None {
-            self.head_runs = false;
-            if self.close_after_head {
-                self.close_after_head = false;
-                self.closing = true;
-                return Poll::Ready(Event::Close);
-            }
-        } else {
-            if !self.head_runs {
-                self.head_runs = true;
-                self.head.set(sleep(self.config.header_timeout));
-            }
-            if self.head.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Event::Cut("no complete request header in time"));
+        if self.leaving != Leaving::No && self.time_to_leave(cx) {
+            self.leaving = Leaving::No;
+            self.closing = true;
+            return Poll::Ready(Event::Close);
+        }
+        match (self.leaving, self.meter.head()) {
+            // The timer for the head has another use meanwhile.
+            (Leaving::Settling(_), _) => {}
+            (_, Head::None) => self.head_runs = false,
+            (_, Head::Awaited | Head::Partial) => {
+                if !self.head_runs {
+                    self.head_runs = true;
+                    self.head.set(sleep(self.config.header_timeout));
+                }
+                if self.head.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Event::Cut("no complete request header in time"));
+                }
             }
         }
         self.poll_idle(cx)
+    }
+
+    fn time_to_leave(&mut self, cx: &mut Context<'_>) -> bool {
+        let head = self.meter.head();
+        match self.leaving {
+            Leaving::No => false,
+            Leaving::AfterHead => head == Head::None,
+            Leaving::Settling(_) if head == Head::Partial => {
+                self.leaving = Leaving::AfterHead;
+                self.head.set(sleep(self.config.header_timeout));
+                false
+            }
+            Leaving::Settling(requests) => {
+                self.meter.requests() != requests || self.head.as_mut().poll(cx).is_ready()
+            }
+        }
     }
 
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
@@ -152,20 +182,26 @@ impl<'a> Watchdog<'a> {
     /// Whether to close now, gracefully: after the requests in hand.
     fn obey(&mut self, phase: Phase) -> bool {
         let head = self.meter.head();
-        let close = match phase {
-            Phase::Open => false,
-            Phase::Crowded => head == Head::None && self.meter.active() == 0,
-            Phase::Draining if head == Head::None => true,
-            Phase::Draining => {
-                self.close_after_head = true;
-                if head == Head::Awaited {
-                    self.head.set(sleep(self.config.settle));
+        let busy = self.meter.active() > 0;
+        match phase {
+            Phase::Open => {
+                if let Leaving::Settling(_) = self.leaving {
+                    self.leaving = Leaving::No;
+                    self.head_runs = false;
                 }
-                false
             }
-        };
-        self.closing |= close;
-        close
+            Phase::Crowded if busy || head != Head::None => {}
+            Phase::Draining if busy && head == Head::None => {
+                self.closing = true;
+                return true;
+            }
+            Phase::Draining if head == Head::Partial => self.leaving = Leaving::AfterHead,
+            Phase::Crowded | Phase::Draining => {
+                self.leaving = Leaving::Settling(self.meter.requests());
+                self.head.set(sleep(self.config.settle));
+            }
+        }
+        false
     }
 }
 

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::response::IntoResponse as _;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::json;
 
 use super::problem;
+use crate::problem::Problem;
 
 /// Something that must be in order before requests should come.
 ///
@@ -121,7 +123,8 @@ impl Probe {
             _ => {
                 let detail = "health is asked with GET or HEAD";
                 let status = StatusCode::METHOD_NOT_ALLOWED;
-                let mut response = problem::response(status, "method_not_allowed", detail);
+                let mut response =
+                    Problem::new(status, "method_not_allowed", detail).into_response();
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
                 response
             }
@@ -134,8 +137,7 @@ impl Probe {
 
     async fn status(self, app: Option<&App>, draining: bool, within: Duration) -> Response<Body> {
         let unready = |code, detail, missing: Vec<serde_json::Value>| {
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            problem::with_members(status, code, detail, json!({ "missing": missing }))
+            problem::not_yet(code, detail).with("missing", missing).into_response()
         };
         match (self, app) {
             (Self::Live, _) => fine("live"),

@@ -26,7 +26,8 @@ pub struct Config {
     /// How long a connection may be idle between two requests; at most twice that passes before it is closed. Default
     /// 620 s: Google's front ends keep a connection for 600 s and use it again without asking, so the server must not
     /// be the first to close it (<https://cloud.google.com/load-balancing/docs/https#timeout-keepalive-backends>).
-    /// When there are as many connections as [`Config::connections`] allows, idle ones are closed at once.
+    /// When there are as many connections as [`Config::connections`] allows, idle ones are closed after
+    /// [`Config::settle`].
     pub keep_alive: Duration,
     /// How long a client may stop in the middle of a request's body (HTTP/1; an HTTP/2 stream may be silent for
     /// longer, as gRPC's are) or stop taking an answer. Slow is allowed, still is not. Default 30 s.
@@ -55,8 +56,9 @@ pub struct Config {
     /// How long requests in hand may take to end after the shutdown began, before they are cut. Default 9 s: Cloud Run
     /// kills 10 s after SIGTERM.
     pub drain: Duration,
-    /// How long a connection that has not said anything yet is kept open after the shutdown began. Its first request
-    /// may be on the way. Default 200 ms.
+    /// How long a connection without a request is kept open when idle ones have to go: after the shutdown began, or when
+    /// there are too many. A request may be on the way; it is answered, and the connection closed with the answer.
+    /// Default 200 ms.
     pub settle: Duration,
     /// How long all readiness checks together may take. Default 6 s: more than a key fetch may.
     pub readiness_timeout: Duration,

@@ -1,39 +1,15 @@
-//! The few answers that the server gives itself, as `application/problem+json` (RFC 9457).
+//! The few answers that the server gives itself.
 
-use axum::body::Body;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode};
-use serde_json::{Value, json};
+use http::StatusCode;
 
-/// How long a client should wait before it asks a server again that is starting or not ready.
-const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("2");
+use crate::problem::Problem;
 
-/// An answer with this status and a `code` that programs can rely on.
-pub(super) fn response(status: StatusCode, code: &str, detail: &str) -> Response<Body> {
-    with_members(status, code, detail, json!({}))
-}
+/// Seconds after which a client should ask a server again that is starting or not ready.
+const RETRY_SECONDS: u32 = 2;
 
-/// The same with members of its own.
-pub(super) fn with_members(
-    status: StatusCode,
-    code: &str,
-    detail: &str,
-    mut body: Value,
-) -> Response<Body> {
-    body["type"] = "about:blank".into();
-    body["title"] = status.canonical_reason().unwrap_or("Error").into();
-    body["status"] = status.as_u16().into();
-    body["code"] = code.into();
-    body["detail"] = detail.into();
-    let mut response = Response::new(Body::from(body.to_string()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(RETRY_AFTER, RETRY_SECONDS);
-    }
-    response
+/// 503 with `Retry-After`.
+pub(super) fn not_yet(code: &'static str, detail: &'static str) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_after(RETRY_SECONDS)
 }
 
 /// For `Router::fallback`: 404 as a problem.
@@ -45,12 +21,12 @@ pub(super) fn with_members(
 ///     .fallback(server::not_found)
 ///     .method_not_allowed_fallback(server::method_not_allowed);
 /// ```
-pub async fn not_found() -> Response<Body> {
-    response(StatusCode::NOT_FOUND, "not_found", "nothing is served at this path")
+pub async fn not_found() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not_found", "nothing is served at this path")
 }
 
 /// For `Router::method_not_allowed_fallback`: 405 as a problem; axum adds `Allow`.
-pub async fn method_not_allowed() -> Response<Body> {
+pub async fn method_not_allowed() -> Problem {
     let detail = "this path is served for other methods only: see the Allow field";
-    response(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }

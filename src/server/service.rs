@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use axum::Router;
 use axum::body::Body;
+use axum::response::IntoResponse as _;
 use axum::routing::future::RouteFuture;
 use bytes::Bytes;
 use http::header::CONNECTION;
@@ -26,6 +27,7 @@ use super::connection::{Active, Meter};
 use super::health::{App, Probe};
 use super::{Config, problem};
 use crate::clock::{Clock, Moment};
+use crate::problem::Problem;
 use crate::telemetry::RequestLog;
 use crate::telemetry::request::{CURRENT, RequestContext, with_current};
 
@@ -76,8 +78,8 @@ impl Requests {
             return (Step::Refused { response: Some(response) }, None);
         }
         let Some(app) = self.shared.app.get() else {
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            let response = problem::response(status, "starting", "the server is still starting");
+            let starting = problem::not_yet("starting", "the server is still starting");
+            let response = starting.into_response();
             return (self.refuse(&request, response), None);
         };
         if request.body().is_end_stream() {
@@ -223,7 +225,7 @@ fn answer_panic(panic: &(dyn Any + Send)) -> Response<Body> {
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(panic = text.unwrap_or("of another type than text"), "a handler panicked");
     let status = StatusCode::INTERNAL_SERVER_ERROR;
-    problem::response(status, "internal_error", "the server failed; its log says why")
+    Problem::new(status, "internal_error", "the server failed; its log says why").into_response()
 }
 
 /// The line for an answer. A refusal that told of itself is not told again.

@@ -5,8 +5,8 @@
 use serde_json::{Map, Value, json};
 use tracing::Metadata;
 
-use super::TraceContext;
 use super::record::{Record, Severity};
+use super::{ProjectId, TraceContext};
 
 /// Makes Error Reporting take a line without a stack trace,
 /// <https://cloud.google.com/error-reporting/docs/formatting-error-messages>.
@@ -17,7 +17,7 @@ const GOOGLE: &str = "logging.googleapis.com/";
 /// What every line says of the process that wrote it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Origin {
-    project_id: Option<String>,
+    project_id: ProjectId,
     labels: Map<String, Value>,
     service_context: Option<Value>,
 }
@@ -99,7 +99,7 @@ pub(super) fn line(
 }
 
 fn put_trace(put: &mut impl FnMut(&str, Value), origin: &Origin, trace: TraceContext) {
-    match &origin.project_id {
+    match origin.project_id.as_str() {
         Some(project) => {
             put(
                 &format!("{GOOGLE}trace"),

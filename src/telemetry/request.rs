@@ -3,8 +3,6 @@
 use std::cell::Cell;
 
 use http::header::USER_AGENT;
-#[cfg(test)]
-use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Version};
 use serde_json::{Map, Value};
@@ -44,12 +42,6 @@ impl RequestContext {
             user_agent: headers.get(USER_AGENT).cloned(),
             denial_logged: Cell::new(false),
         }
-    }
-
-    /// The context of a request's head.
-    #[cfg(test)]
-    pub(super) fn of(parts: &Parts) -> Self {
-        Self::new(&parts.method, &parts.uri, parts.version, &parts.headers)
     }
 
     /// Fills in what the event itself did not say. Never the query: it is where clients put secrets.

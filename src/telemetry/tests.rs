@@ -53,7 +53,7 @@ fn entry(config: &Config, event: impl FnOnce()) -> Value {
 
 fn on_cloud_run() -> Config {
     Config {
-        project_id: Some("my-project".into()),
+        project_id: ProjectId::from("my-project"),
         service: Some("called".into()),
         revision: Some("called-00001".into()),
         labels: BTreeMap::from([("team".into(), "blue".into())]),
@@ -68,7 +68,7 @@ fn request() -> RequestContext {
         .body(())
         .unwrap()
         .into_parts();
-    RequestContext::of(&parts)
+    RequestContext::new(&parts.method, &parts.uri, parts.version, &parts.headers)
 }
 
 #[test]
@@ -153,6 +153,23 @@ fn lines_of_a_request_carry_its_trace() {
     assert_eq!(entry["logging.googleapis.com/spanId"], "b7ad6b7169203331");
     assert_eq!(entry["logging.googleapis.com/trace_sampled"], true);
     assert_eq!(entry.get("httpRequest"), None, "not every line tells of the request");
+}
+
+#[test]
+fn a_project_that_becomes_known_later_counts_from_then_on() {
+    let config = Config::default();
+    let project_id = config.project_id.clone();
+    let entries = entries(&config, || {
+        CURRENT.sync_scope(request(), || {
+            tracing::info!("before");
+            project_id.set("late");
+            project_id.set("later");
+            tracing::info!("after");
+        });
+    });
+    assert_eq!(entries[0].get("logging.googleapis.com/trace"), None);
+    let trace = "projects/late/traces/0af7651916cd43dd8448eb211c80319c";
+    assert_eq!(entries[1]["logging.googleapis.com/trace"], trace);
 }
 
 #[test]

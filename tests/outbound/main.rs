@@ -1,7 +1,5 @@
 //! The caller's half over real sockets, against servers that play Google and the called service.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
-
 mod cache;
 mod called;
 mod client;

@@ -35,6 +35,7 @@ fn expected(bad: BadToken) -> Expected {
         Bad::NotBeforeAsString
         | Bad::ExpAsString
         | Bad::ExpAsFloat
+        | Bad::ExpOverflow
         | Bad::AudienceArrayOfTwo
         | Bad::AudienceNumber
         | Bad::IssuerArray
@@ -44,12 +45,20 @@ fn expected(bad: BadToken) -> Expected {
             hopeless("wrong_audience")
         }
         Bad::WrongIssuer | Bad::IssuerPrefix => hopeless("wrong_issuer"),
-        Bad::DuplicateClaim | Bad::ClaimsArray | Bad::DeeplyNested => hopeless("malformed_payload"),
+        Bad::DuplicateClaim
+        | Bad::DuplicateEscapedClaim
+        | Bad::DuplicateNestedClaim
+        | Bad::ClaimsArray
+        | Bad::ClaimsTrailingText
+        | Bad::ClaimsNotUtf8
+        | Bad::DeeplyNested => hopeless("malformed_payload"),
 
         Bad::Garbage | Bad::DuplicateHeader => hopeless("malformed_header"),
         Bad::NoKid | Bad::KidTooLong | Bad::KidAsNumber => hopeless("malformed_key_id"),
         Bad::Crit | Bad::B64False | Bad::Zip | Bad::Cty => hopeless("unsupported_header"),
-        Bad::AlgNone
+        Bad::NoAlg
+        | Bad::AlgLowerCase
+        | Bad::AlgNone
         | Bad::AlgNoneMixedCase
         | Bad::AlgHs256WithPublicPem
         | Bad::AlgHs256EmptySecret
@@ -61,6 +70,7 @@ fn expected(bad: BadToken) -> Expected {
         Bad::SignatureRemovedByGoogle | Bad::StrippedForged => hopeless("signature_removed"),
         Bad::FivePartsJwe
         | Bad::TwoParts
+        | Bad::FourParts
         | Bad::JsonSerialization
         | Bad::PaddedBase64
         | Bad::NonCanonicalBase64

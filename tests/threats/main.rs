@@ -15,8 +15,7 @@
 //! - CVE-2023-49092 (Marvin, the `rsa` crate): no private key is used on the called side, and the crate is not in the
 //!   tree (`advisories::cve_2023_49092_…` reads Cargo.lock).
 //! - CVE-2023-44487, RUSTSEC-2024-0332, RUSTSEC-2026-0258 (HTTP/2 floods): the mending is in `h2`
-//!   (`advisories::…_h2_…` reads Cargo.lock); the limits on streams and headers are tested in `server_limits` and
-//!   `server_protocols`.
+//!   (`advisories::…_h2_…` reads Cargo.lock); the limits on streams and headers are tested in `tests/server`.
 //! - Attack 10's forgeries of PKCS#1 v1.5 padding and attack 11's weak keys need crafted vectors: `tests/vectors.rs`
 //!   runs Wycheproof's, `attack_10` and `attack_11` what can be made here.
 #![allow(clippy::unwrap_used, reason = "tests")]

@@ -122,4 +122,43 @@ mod tests {
             assert!(!reserved(path), "{path}");
         }
     }
+
+    fn bearer(values: &[&str]) -> Result<(HeaderName, String), &'static str> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+        }
+        match credential(&headers) {
+            Ok((name, token)) => Ok((name, token.to_owned())),
+            Err(Missing::None) => Err("none"),
+            Err(Missing::Unusable(reason)) => Err(reason),
+        }
+    }
+
+    #[test]
+    fn one_bearer_token_in_one_header() {
+        for value in ["Bearer a.b.c", "bearer a.b.c", "BEARER  a.b.c "] {
+            assert_eq!(bearer(&[value]), Ok((AUTHORIZATION, "a.b.c".to_owned())), "{value}");
+        }
+        assert_eq!(bearer(&[]), Err("none"));
+        assert_eq!(bearer(&["Bearer a", "Bearer b"]), Err("two tokens"));
+        assert_eq!(bearer(&["Bearer a, Bearer b"]), Err("two tokens"));
+        for value in ["", "Bearer", "Bearer ", "Basic a", "Bearera", "a.b.c"] {
+            assert_eq!(bearer(&[value]), Err("not a bearer token"), "{value}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_header_value_upsets_the_door(value: Vec<u8>) {
+            if let Ok(value) = HeaderValue::from_bytes(&value) {
+                let mut headers = HeaderMap::new();
+                headers.insert(SERVERLESS, value);
+                if let Ok((name, token)) = credential(&headers) {
+                    proptest::prop_assert_eq!(name, SERVERLESS);
+                    proptest::prop_assert!(!token.is_empty() && !token.contains(','));
+                }
+            }
+        }
+    }
 }

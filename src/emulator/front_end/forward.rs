@@ -22,7 +22,9 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const X_CLOUD_TRACE_CONTEXT: HeaderName = HeaderName::from_static("x-cloud-trace-context");
 
 pub(super) fn container(http2: bool) -> Container {
-    Client::builder(TokioExecutor::new()).http2_only(http2).build(HttpConnector::new())
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    Client::builder(TokioExecutor::new()).http2_only(http2).build(connector)
 }
 
 /// Makes of what came in what the container gets.

@@ -203,4 +203,13 @@ mod tests {
         assert!(!invokers.revoke(&member));
         assert!(!invokers.include(&robot("caller@x.y"), 100));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn what_parses_prints_back_and_nothing_panics(text in "(user|serviceAccount|domain|group|x)?:?[ -~]{0,20}") {
+            if let Ok(member) = Member::parse(&text) {
+                proptest::prop_assert_eq!(Member::parse(&member.to_string()).unwrap(), member);
+            }
+        }
+    }
 }

@@ -92,3 +92,82 @@ fn object(part: &str) -> Option<Value> {
     let value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()?;
     matches!(value, Value::Object(_)).then_some(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{Just, Strategy, any, prop_oneof};
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: i64 = 1_700_000_000;
+
+    fn check(claims: &Value) -> Result<Caller, &'static str> {
+        check_claims(claims, &["https://called.example".to_owned()], NOW)
+    }
+
+    fn good() -> Value {
+        json!({
+            "iss": "https://accounts.google.com",
+            "aud": "https://called.example",
+            "sub": "1",
+            "iat": NOW,
+            "exp": NOW + 3600,
+            "email": "Caller@demo.iam.gserviceaccount.com",
+            "email_verified": true,
+        })
+    }
+
+    #[test]
+    fn the_caller_is_who_the_verified_address_says() {
+        let caller = check(&good()).unwrap();
+        assert_eq!(caller.member(), "serviceAccount:caller@demo.iam.gserviceaccount.com");
+        let mut unverified = good();
+        unverified["email_verified"] = json!("true");
+        unverified["hd"] = json!("example.com");
+        let caller = check(&unverified).unwrap();
+        assert_eq!((caller.email, caller.hosted_domain), (None, None));
+    }
+
+    #[test]
+    fn time_is_judged_with_a_little_leeway() {
+        let expires = |at: i64| {
+            let mut claims = good();
+            claims["exp"] = json!(at);
+            check(&claims).map(|_| ())
+        };
+        assert_eq!(expires(NOW - SKEW_SECONDS + 1), Ok(()));
+        assert_eq!(expires(NOW - SKEW_SECONDS), Err("expired"));
+    }
+
+    fn odd_value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            Just(json!([])),
+            Just(json!(["https://called.example"])),
+            Just(json!({"a": 1})),
+        ]
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_required_claim_of_another_type_is_refused(
+            name in proptest::sample::select(vec!["iss", "aud", "sub", "exp"]),
+            value in odd_value(),
+        ) {
+            let mut claims = good();
+            claims[name] = value;
+            proptest::prop_assert!(check(&claims).is_err());
+        }
+
+        #[test]
+        fn another_audience_is_refused(audience: String) {
+            proptest::prop_assume!(audience != "https://called.example");
+            let mut claims = good();
+            claims["aud"] = json!(audience);
+            proptest::prop_assert_eq!(check(&claims), Err("wrong audience"));
+        }
+    }
+}

@@ -64,6 +64,9 @@ bad_tokens! {
     /// `exp` has a fraction.
     ExpAsFloat = "exp-as-float",
 
+    /// `exp` is larger than any integer that a program would hold it in.
+    ExpOverflow = "exp-overflow",
+
     // Audience.
     /// `aud` is another service.
     WrongAudience = "wrong-audience",
@@ -101,8 +104,17 @@ bad_tokens! {
     SubAsNumber = "sub-as-number",
     /// `email` comes twice: first somebody else's, then the account's.
     DuplicateClaim = "duplicate-claim",
+    /// As `duplicate-claim`, with the first `email` spelt with an escape (`\u0065mail`).
+    DuplicateEscapedClaim = "duplicate-escaped-claim",
+    /// A member comes twice within a claim that is an object.
+    DuplicateNestedClaim = "duplicate-nested-claim",
     /// The claims are an array.
     ClaimsArray = "claims-array",
+
+    /// More text follows the claims' closing brace.
+    ClaimsTrailingText = "claims-trailing-text",
+    /// The claims are not UTF-8.
+    ClaimsNotUtf8 = "claims-not-utf8",
 
     // Header.
     /// `alg` comes twice in the header: first `none`, then `RS256`.
@@ -139,6 +151,10 @@ bad_tokens! {
     X5uInHeader = "x5u-in-header",
 
     // Algorithms.
+    /// No `alg`.
+    NoAlg = "no-alg",
+    /// `alg` is `rs256`: names of algorithms are case-sensitive.
+    AlgLowerCase = "alg-lower-case",
     /// `alg` is none, and there is no signature.
     AlgNone = "alg-none",
     /// `alg` is none in mixed case (`nOnE`), and there is no signature.
@@ -171,6 +187,8 @@ bad_tokens! {
     FivePartsJwe = "five-parts-jwe",
     /// The header and the payload alone, without the last dot.
     TwoParts = "two-parts",
+    /// A fourth part behind the signature.
+    FourParts = "four-parts",
     /// The flattened JSON serialisation (RFC 7515 section 7.2.2).
     JsonSerialization = "json-serialization",
     /// base64url with its padding.

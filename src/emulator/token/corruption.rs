@@ -1,15 +1,14 @@
 //! How each bad token is made.
 
-use aws_lc_rs::hmac;
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, RSA_PKCS1_SHA512, RSA_PSS_SHA256,
-};
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use super::draft::{Draft, Members, encode};
+use super::forgery::{
+    es256, forged, forged_with_link, hs256, json_serialization, nested, padded, payload,
+    trailing_bits, unsigned, with_algorithm, with_signature,
+};
 use super::{BadToken, Bench, access_token, jwe};
 
 /// What Cloud Run puts where the signature was.
@@ -59,6 +58,8 @@ fn of(bad: BadToken) -> Corruption {
         Bad::ExpAsString => Claims(|c, b| c.set("exp", json!((b.now + HOUR).to_string()))),
         Bad::ExpAsFloat => Claims(|c, b| c.set_raw("exp", format!("{}.5", b.now + HOUR))),
 
+        Bad::ExpOverflow => Claims(|c, _| c.set_raw("exp", "9".repeat(40))),
+
         Bad::WrongAudience => Claims(|c, _| c.set("aud", json!("https://somebody-else.example"))),
         Bad::AudienceArrayOfTwo => Claims(|c, _| {
             let right = c.text("aud");
@@ -85,7 +86,20 @@ fn of(bad: BadToken) -> Corruption {
         Bad::DuplicateClaim => {
             Claims(|c, _| c.prepend("email", json!("somebody-else@demo.iam.gserviceaccount.com")))
         }
-        Bad::ClaimsArray => Signing(claims_array),
+        Bad::DuplicateEscapedClaim => Signing(|d, b| {
+            let first = r#"{"\u0065mail":"somebody-else@demo.iam.gserviceaccount.com","#;
+            payload(&d, d.claims.json().replacen('{', first, 1), b)
+        }),
+        Bad::DuplicateNestedClaim => {
+            Claims(|c, _| c.set_raw("roles", r#"{"admin":false,"admin":true}"#.to_owned()))
+        }
+        Bad::ClaimsArray => Signing(|d, b| payload(&d, format!("[{}]", d.claims.json()), b)),
+        Bad::ClaimsTrailingText => Signing(|d, b| payload(&d, d.claims.json() + "{}", b)),
+        Bad::ClaimsNotUtf8 => Signing(|d, b| {
+            let text = d.claims.json().into_bytes();
+            let (last, rest) = text.split_last().unwrap_or((&b'}', &[]));
+            payload(&d, [rest, b",\"extra\":\"\xff\"", &[*last]].concat(), b)
+        }),
 
         Bad::DuplicateHeader => Header(|h| h.prepend("alg", json!("none"))),
         Bad::NoKid => Header(|h| h.remove("kid")),
@@ -123,6 +137,8 @@ fn of(bad: BadToken) -> Corruption {
         }),
         Bad::X5uInHeader => Signing(|d, b| forged_with_link(d, b, "x5u", "/canary/certificate")),
 
+        Bad::NoAlg => Header(|h| h.remove("alg")),
+        Bad::AlgLowerCase => Header(|h| h.set("alg", json!("rs256"))),
         Bad::AlgNone => Signing(|d, _| unsigned(d, "none")),
         Bad::AlgNoneMixedCase => Signing(|d, _| unsigned(d, "nOnE")),
         Bad::AlgHs256WithPublicPem => {
@@ -155,6 +171,7 @@ fn of(bad: BadToken) -> Corruption {
         Bad::FivePartsJwe => {
             Signing(|d, b| jwe::around(&d.claims.json(), &b.google.keys.current()))
         }
+        Bad::FourParts => Text(|token| format!("{token}.{}", encode("{}"))),
         Bad::TwoParts => Signing(|d, _| d.signing_input()),
         Bad::JsonSerialization => Text(json_serialization),
         Bad::PaddedBase64 => Signing(padded),
@@ -171,7 +188,7 @@ fn of(bad: BadToken) -> Corruption {
 }
 
 impl Bench<'_> {
-    fn forger(&self) -> std::sync::Arc<crate::emulator::keys::SigningKey> {
+    pub(super) fn forger(&self) -> std::sync::Arc<crate::emulator::keys::SigningKey> {
         self.google.keys.forger(self.now)
     }
 }
@@ -186,101 +203,4 @@ impl Members {
         let whole = self.text(name).unwrap_or_default() + tail;
         self.set(name, json!(whole));
     }
-}
-
-fn forged(mut draft: Draft, bench: &Bench<'_>, header: impl FnOnce(&mut Members)) -> String {
-    header(&mut draft.header);
-    draft.signed(&bench.forger())
-}
-
-fn forged_with_link(draft: Draft, bench: &Bench<'_>, member: &str, path: &str) -> String {
-    let (kid, url) = (bench.forger().kid().to_owned(), format!("{}{path}", bench.google.url()));
-    forged(draft, bench, |header| {
-        header.set("kid", json!(kid));
-        header.set(member, json!(url));
-    })
-}
-
-fn unsigned(mut draft: Draft, algorithm: &str) -> String {
-    draft.header.set("alg", json!(algorithm));
-    draft.with_signature("")
-}
-
-fn hs256(mut draft: Draft, secret: &[u8]) -> String {
-    draft.header.set("alg", json!("HS256"));
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-    let tag = hmac::sign(&key, draft.signing_input().as_bytes());
-    draft.with_signature(tag)
-}
-
-fn with_algorithm(mut draft: Draft, bench: &Bench<'_>, algorithm: &str) -> String {
-    draft.header.set("alg", json!(algorithm));
-    let input = draft.signing_input();
-    let key = bench.google.keys.current();
-    draft.with_signature(match algorithm {
-        "RS512" => key.sign_as(&RSA_PKCS1_SHA512, input.as_bytes()),
-        _ => key.sign_as(&RSA_PSS_SHA256, input.as_bytes()),
-    })
-}
-
-fn es256(mut draft: Draft, _: &Bench<'_>) -> String {
-    draft.header.set("alg", json!("ES256"));
-    let input = draft.signing_input();
-    let signature = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
-        .and_then(|key| key.sign(&SystemRandom::new(), input.as_bytes()));
-    // Should the generator ever refuse, 64 zero bytes are as bad an ES256 signature as any.
-    let signature = signature.map_or_else(|_| vec![0; 64], |signature| signature.as_ref().to_vec());
-    draft.with_signature(signature)
-}
-
-fn claims_array(draft: Draft, bench: &Bench<'_>) -> String {
-    let payload = format!("[{}]", draft.claims.json());
-    sign_text(encode(draft.header.json()), encode(payload), bench)
-}
-
-fn nested(mut draft: Draft, bench: &Bench<'_>) -> String {
-    let inner = draft.signed(&bench.google.keys.current());
-    draft.header.set("cty", json!("JWT"));
-    sign_text(encode(draft.header.json()), encode(inner), bench)
-}
-
-fn padded(draft: Draft, bench: &Bench<'_>) -> String {
-    let input = format!(
-        "{}.{}",
-        URL_SAFE.encode(draft.header.json()),
-        URL_SAFE.encode(draft.claims.json())
-    );
-    let signature = bench.google.keys.current().sign(input.as_bytes());
-    // 256 bytes never fill their last group: the signature is padded in any case.
-    format!("{input}.{}", URL_SAFE.encode(signature))
-}
-
-fn sign_text(header: String, payload: String, bench: &Bench<'_>) -> String {
-    let input = format!("{header}.{payload}");
-    let signature = bench.google.keys.current().sign(input.as_bytes());
-    format!("{input}.{}", encode(signature))
-}
-
-fn with_signature(token: &str, signature: &str) -> String {
-    let input = token.rsplit_once('.').map_or(token, |(input, _)| input);
-    format!("{input}.{signature}")
-}
-
-fn json_serialization(token: &str) -> String {
-    let mut parts = token.split('.');
-    let mut part = || parts.next().unwrap_or_default();
-    let (protected, payload, signature) = (part(), part(), part());
-    json!({ "protected": protected, "payload": payload, "signature": signature }).to_string()
-}
-
-/// 256 bytes leave four bits of the last character unused: sets the lowest.
-fn trailing_bits(token: &str) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut bytes = token.as_bytes().to_vec();
-    if let Some(last) = bytes.last_mut()
-        && let Some(value) = ALPHABET.iter().position(|letter| letter == last)
-    {
-        *last = ALPHABET[value | 1];
-    }
-    String::from_utf8(bytes).unwrap_or_default()
 }

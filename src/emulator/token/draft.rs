@@ -93,3 +93,41 @@ pub(super) fn left_half_hash(of: &str) -> String {
     let hash = digest(&SHA256, of.as_bytes());
     encode(hash.as_ref().get(..16).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn members_keep_their_order_and_may_come_twice() {
+        let mut members = Members::default();
+        members.set("b", json!(1));
+        members.set("a", json!("x\"y"));
+        members.set("b", json!(2));
+        members.prepend("a", json!(null));
+        assert_eq!(members.json(), r#"{"a":null,"b":2,"a":"x\"y"}"#);
+        members.remove("a");
+        assert_eq!(members.json(), r#"{"b":2}"#);
+    }
+
+    #[test]
+    fn the_compact_form_is_that_of_rfc_7515() {
+        let mut draft = Draft { header: Members::default(), claims: Members::default() };
+        draft.header.set("alg", json!("none"));
+        draft.claims.set_raw("deep", "[[]]".to_owned());
+        assert_eq!(draft.with_signature(b"\xff"), "eyJhbGciOiJub25lIn0.eyJkZWVwIjpbW11dfQ._w");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_name_and_text_survive(name: String, text: String) {
+            let mut members = Members::default();
+            members.set(&name, json!(text));
+            let parsed: Value = serde_json::from_str(&members.json()).unwrap();
+            proptest::prop_assert_eq!(parsed, json!({ &name: &text }));
+            proptest::prop_assert_eq!(members.text(&name), Some(text));
+        }
+    }
+}

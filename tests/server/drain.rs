@@ -1,15 +1,12 @@
 //! The shutdown: what is in hand is finished, nothing new is taken, and it ends in time.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod server_support;
 
 use std::sync::Arc;
 
+use crate::support::{Client, Dropped, GET, Running, http1, http2, ms, patient, within};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{get, post};
 use countersign::server::{App, Config};
-use server_support::{Dropped, GET, Running, http1, http2, ms, patient, within};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -28,8 +25,10 @@ impl Gate {
             let gate = gate.clone();
             async move {
                 let _guard = gate.dropped.guard();
+                // Made first: it hears of a release from now on.
+                let released = gate.release.notified();
                 gate.begun.notify_one();
-                gate.release.notified().await;
+                released.await;
                 "finished"
             }
         };
@@ -78,7 +77,7 @@ async fn requests_in_hand_are_finished() {
     server.ended().await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_at_once_are_finished() {
     let gate = Gate::default();
     let mut server = Running::start(patient(), gate.router()).await;
@@ -156,6 +155,52 @@ async fn a_connection_that_waits_in_the_kernels_queue_is_served() {
     gate.release.notify_one();
     assert_eq!(busy.response().await.text(), "finished");
     server.ended().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_the_middle_of_traffic_no_request_is_lost() {
+    // None of them is idle for so long: each leaves with an answer that says so.
+    let settle = std::time::Duration::from_secs(600);
+    let mut server = Running::start(Config { settle, ..patient() }, Gate::default().router()).await;
+    let address = server.address;
+    let answered = Arc::new(Notify::new());
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let answered = Arc::clone(&answered);
+        clients.push(tokio::spawn(async move {
+            let mut client = Client(TcpStream::connect(address).await.unwrap());
+            loop {
+                client.send(GET).await;
+                let answer = client.response().await;
+                assert_eq!((answer.status(), answer.text().as_str()), (200, "hello"));
+                answered.notify_one();
+                if answer.field("connection").as_deref() == Some("close") {
+                    return;
+                }
+            }
+        }));
+    }
+    for _ in 0..100 {
+        within("answers", answered.notified()).await;
+    }
+    server.stop();
+    for client in clients {
+        within("a client", client).await.unwrap();
+    }
+    server.ended().await.unwrap();
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn sigterm_is_a_shutdown() {
+    use rustix::process::{Signal, getpid, kill_process};
+
+    let mut signal = std::pin::pin!(countersign::server::termination_signal());
+    // The first poll installs the handlers.
+    let early = tokio::time::timeout(ms(1), signal.as_mut()).await;
+    assert!(early.is_err());
+    kill_process(getpid(), Signal::TERM).unwrap();
+    within("the signal", signal).await;
 }
 
 #[tokio::test]

@@ -156,7 +156,8 @@ impl Response {
         assert_eq!(self.field("content-type").as_deref(), Some("application/problem+json"));
         let problem: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
         assert_eq!(problem["status"], self.status());
-        assert_eq!(problem["type"], "about:blank");
+        let code = problem["code"].as_str().unwrap();
+        assert_eq!(problem["type"], format!("urn:countersign:problem:{code}"));
         assert!(problem["title"].is_string() && problem["detail"].is_string(), "{problem}");
         problem["code"].as_str().unwrap().to_owned()
     }

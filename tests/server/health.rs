@@ -1,17 +1,14 @@
 //! `/health/live`, `/health/ready`, and the time before there is an application.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod server_support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::support::{GET, Running, http1, ms, patient, within};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use countersign::server::{App, Config, ServerError};
 use serde_json::{Value, json};
-use server_support::{GET, Running, http1, ms, patient, within};
 use tokio::sync::oneshot;
 
 async fn problem(url: &str) -> (StatusCode, Value) {

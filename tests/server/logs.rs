@@ -1,11 +1,9 @@
 //! What the server writes, and what it leaves to others.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod server_support;
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
+use crate::support::{Running, http1, patient};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
@@ -13,7 +11,6 @@ use countersign::clock::ManualClock;
 use countersign::server::{Config, Server};
 use countersign::telemetry::{self, DENIAL_TARGET, RequestLog};
 use serde_json::Value;
-use server_support::{Running, http1, patient};
 use tracing::subscriber::DefaultGuard;
 
 /// Collects lines. The runtime of these tests has one thread, so the subscriber of that thread hears everything.
@@ -34,7 +31,8 @@ impl Write for Lines {
 impl Lines {
     fn collect() -> (Self, DefaultGuard) {
         let lines = Self::default();
-        let config = telemetry::Config { project_id: Some("p".into()), ..Default::default() };
+        let config =
+            telemetry::Config { project_id: telemetry::ProjectId::from("p"), ..Default::default() };
         let clock = Arc::new(ManualClock::at_unix_seconds(1_700_000_000));
         let subscriber = config.subscriber(clock, lines.clone()).unwrap();
         (lines, tracing::subscriber::set_default(subscriber))

@@ -1,6 +1,6 @@
 //! The metadata server over real sockets, path by path as Google's client libraries use it.
 
-mod emulator_client;
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use countersign::emulator::{Emulator, Endpoint, Fault, FaultKind};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
-use self::emulator_client::client;
+use crate::client::client;
 
 const ACCOUNT: &str = "caller@demo.iam.gserviceaccount.com";
 

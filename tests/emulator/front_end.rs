@@ -1,6 +1,6 @@
 //! Cloud Run's front end over real sockets: who is let in, what is answered, and what reaches the container.
 
-mod emulator_client;
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use self::emulator_client::client;
+use crate::client::client;
 
 const AUDIENCE: &str = "https://called.demo";
 const CALLER: &str = "serviceAccount:caller@demo.iam.gserviceaccount.com";
@@ -186,6 +186,8 @@ async fn nothing_that_google_did_not_sign_gets_through() {
         BadToken::EmailVerifiedAsString,
         BadToken::NoEmail,
         BadToken::DuplicateClaim,
+        BadToken::DuplicateEscapedClaim,
+        BadToken::DuplicateNestedClaim,
         BadToken::DuplicateHeader,
         BadToken::Crit,
         BadToken::B64False,
@@ -492,8 +494,7 @@ async fn bodies_are_streamed_both_ways_at_once() {
 #[tokio::test]
 async fn containers_that_are_not_there_are_503_and_slow_ones_504() {
     let emulator = Emulator::start().await.unwrap();
-    let bare = FrontEndSpec::new("called").open().request_timeout(Duration::from_millis(50));
-    let front_end = emulator.front_end(bare).await.unwrap();
+    let front_end = emulator.front_end(FrontEndSpec::new("called").open()).await.unwrap();
     let answer = send(&front_end, "/", &[]).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.text().await.unwrap().contains("Please try again in 30 seconds"));
@@ -502,8 +503,15 @@ async fn containers_that_are_not_there_are_503_and_slow_ones_504() {
     front_end.set_backend(gone).unwrap();
     assert_eq!(send(&front_end, "/", &[]).await.status(), StatusCode::SERVICE_UNAVAILABLE);
 
-    front_end.set_backend(container().await).unwrap();
+    let container = container().await;
+    front_end.set_backend(container).unwrap();
     assert_eq!(send(&front_end, "/", &[]).await.status(), StatusCode::OK);
+
+    let impatient = FrontEndSpec::new("impatient")
+        .open()
+        .backend(container)
+        .request_timeout(Duration::from_millis(50));
+    let front_end = emulator.front_end(impatient).await.unwrap();
     assert_eq!(send(&front_end, "/hang", &[]).await.status(), StatusCode::GATEWAY_TIMEOUT);
     let last = front_end.decisions().pop().unwrap();
     assert!(last.let_in && last.status == 504);

@@ -1,12 +1,12 @@
 //! The admin API over real sockets: what the library does, in JSON, and for nobody but programs of this machine.
 
-mod emulator_client;
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use countersign::emulator::{BadToken, Emulator};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use self::emulator_client::client;
+use crate::client::client;
 
 async fn send(emulator: &Emulator, method: Method, path: &str, body: &str) -> (StatusCode, Value) {
     let url = format!("{}/admin{path}", emulator.url());

@@ -1,16 +1,13 @@
 //! HTTP/1.1 and HTTP/2 on one port, and handlers that panic.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod server_support;
 
 use std::sync::Arc;
 
+use crate::support::{Dropped, GET, Running, http1, http2, patient, within};
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use countersign::server::{self, Config, Server, ServerError};
 use countersign::telemetry::TraceContext;
-use server_support::{Dropped, GET, Running, http1, http2, patient, within};
 use tokio::sync::Notify;
 
 fn router() -> Router {

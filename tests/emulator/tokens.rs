@@ -1,7 +1,7 @@
 //! Every token that the emulator mints, judged by a strict verifier that is written here and nowhere else, on
 //! jsonwebtoken: the good ones pass, each bad one fails for the reason that its name says.
 
-mod emulator_client;
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
 
@@ -11,9 +11,11 @@ use countersign::emulator::{
     BadToken, Emulator, Endpoint, GCLOUD_CLIENT_ID, TokenFormat, TokenSpec,
 };
 use jsonwebtoken::{Algorithm, DecodingKey};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use self::emulator_client::client;
+use crate::client::client;
 
 const AUDIENCE: &str = "https://called.example";
 
@@ -24,35 +26,62 @@ async fn keys(emulator: &Emulator) -> Value {
 
 fn part(text: &str) -> Result<Value, &'static str> {
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| "base64")?;
-    let value: Value = serde_json::from_slice(&bytes).map_err(|_| "json")?;
-    let Value::Object(members) = &value else { return Err("object") };
-    let names: Names = serde_json::from_slice(&bytes).map_err(|_| "json")?;
-    if names.0 != members.len() { Err("duplicate") } else { Ok(value) }
+    let strict: Strict = serde_json::from_slice(&bytes).map_err(|error| {
+        if error.to_string().starts_with("duplicate") { "duplicate" } else { "json" }
+    })?;
+    if strict.0.is_object() { Ok(strict.0) } else { Err("object") }
 }
 
-/// How many members an object has, twins included: `Value` keeps the last of two.
-struct Names(usize);
+/// Any JSON value without twins at any depth: `Value` would keep the last of two.
+struct Strict(Value);
 
-impl<'de> serde::Deserialize<'de> for Names {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Count;
-        impl<'de> serde::de::Visitor<'de> for Count {
-            type Value = Names;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<M: serde::de::MapAccess<'de>>(
-                self,
-                mut map: M,
-            ) -> Result<Names, M::Error> {
-                let mut count = 0;
-                while map.next_entry::<String, serde::de::IgnoredAny>()?.is_some() {
-                    count += 1;
-                }
-                Ok(Names(count))
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StrictVisitor)
+    }
+}
+
+struct StrictVisitor;
+
+impl<'de> Visitor<'de> for StrictVisitor {
+    type Value = Strict;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON")
+    }
+    fn visit_unit<E>(self) -> Result<Strict, E> {
+        Ok(Strict(Value::Null))
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<Strict, E> {
+        Ok(Strict(value.into()))
+    }
+    fn visit_i64<E>(self, value: i64) -> Result<Strict, E> {
+        Ok(Strict(value.into()))
+    }
+    fn visit_u64<E>(self, value: u64) -> Result<Strict, E> {
+        Ok(Strict(value.into()))
+    }
+    fn visit_f64<E>(self, value: f64) -> Result<Strict, E> {
+        Ok(Strict(value.into()))
+    }
+    fn visit_str<E>(self, value: &str) -> Result<Strict, E> {
+        Ok(Strict(value.into()))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Strict, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Strict(value)) = seq.next_element()? {
+            values.push(value);
+        }
+        Ok(Strict(values.into()))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Strict, A::Error> {
+        let mut members = serde_json::Map::new();
+        while let Some((name, Strict(value))) = map.next_entry::<String, Strict>()? {
+            if members.insert(name, value).is_some() {
+                return Err(serde::de::Error::custom("duplicate"));
             }
         }
-        deserializer.deserialize_map(Count)
+        Ok(Strict(members.into()))
     }
 }
 
@@ -121,7 +150,8 @@ fn expected(bad: BadToken) -> &'static [&'static str] {
         | Bad::NoIssuedAt
         | Bad::LifetimeOver24h
         | Bad::ExpAsString
-        | Bad::ExpAsFloat => &["time"],
+        | Bad::ExpAsFloat
+        | Bad::ExpOverflow => &["time"],
         Bad::NotYetValid => &["not yet"],
         Bad::WrongAudience
         | Bad::AudienceArrayOfTwo
@@ -132,7 +162,11 @@ fn expected(bad: BadToken) -> &'static [&'static str] {
         Bad::WrongIssuer | Bad::IssuerArray | Bad::NoIssuer | Bad::IssuerPrefix => &["iss"],
         Bad::EmailUnverified | Bad::EmailVerifiedAsString | Bad::NoEmail => &["email"],
         Bad::NoSub | Bad::SubAsNumber => &["sub"],
-        Bad::DuplicateClaim | Bad::DuplicateHeader => &["duplicate"],
+        Bad::DuplicateClaim
+        | Bad::DuplicateEscapedClaim
+        | Bad::DuplicateNestedClaim
+        | Bad::DuplicateHeader => &["duplicate"],
+        Bad::ClaimsTrailingText | Bad::ClaimsNotUtf8 => &["json"],
         Bad::ClaimsArray => &["object"],
         Bad::NoKid | Bad::KidTooLong | Bad::KidAsNumber => &["kid"],
         Bad::KidPathTraversal | Bad::UnknownKid => &["unknown key"],
@@ -150,14 +184,16 @@ fn expected(bad: BadToken) -> &'static [&'static str] {
         | Bad::SignatureOfAnother
         | Bad::SignatureRemovedByGoogle
         | Bad::StrippedForged => &["signature", "base64"],
-        Bad::AlgNone
+        Bad::NoAlg
+        | Bad::AlgLowerCase
+        | Bad::AlgNone
         | Bad::AlgNoneMixedCase
         | Bad::AlgHs256WithPublicPem
         | Bad::AlgHs256EmptySecret
         | Bad::AlgRs512
         | Bad::AlgPs256
         | Bad::AlgEs256 => &["alg"],
-        Bad::FivePartsJwe | Bad::TwoParts => &["parts"],
+        Bad::FivePartsJwe | Bad::FourParts | Bad::TwoParts => &["parts"],
         Bad::JsonSerialization => &["parts", "base64", "json"],
         Bad::PaddedBase64 | Bad::NonCanonicalBase64 | Bad::Whitespace => &["base64"],
         Bad::Oversized => &["size"],
@@ -375,4 +411,18 @@ async fn the_clock_moves_what_is_minted() {
     assert_eq!(issued(), 1_700_000_000 - 61 * 60);
     clock.advance(std::time::Duration::from_secs(5));
     assert_eq!(issued(), 1_700_000_005 - 61 * 60);
+}
+
+#[tokio::test]
+async fn nothing_secret_shows_in_debug() {
+    let emulator = Emulator::start().await.unwrap();
+    let host = emulator.host();
+    let path = "computeMetadata/v1/instance/service-accounts/default";
+    for kind in ["token", "identity?audience=a"] {
+        let url = format!("http://{host}/{path}/{kind}");
+        let answer = client().get(url).header("metadata-flavor", "Google").send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+    let text = format!("{emulator:?}");
+    assert!(!text.contains("ya29.") && !text.contains("eyJ"), "{text}");
 }
