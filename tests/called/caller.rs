@@ -265,6 +265,33 @@ async fn a_trace_is_continued_downstream() {
     assert!(!traces.contains(&trace.to_owned()) && !traces.contains(&"0".repeat(32)));
 }
 
+/// Libraries underneath write what they see at this level.
+#[tokio::test]
+async fn no_token_is_in_the_log_even_at_the_finest_level() {
+    let emulator = Emulator::start().await.unwrap();
+    let trace = [("RUST_LOG", "trace")];
+    let mut called = called_with(&emulator.jwks_url(), &trace).await;
+    let mut caller = caller(&emulator, &called.url("/"), &trace).await;
+    let answer = call(&emulator, &caller).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let inbound = token(&emulator);
+    let request = caller.post("/").bearer_auth(&inbound).json(&json!({"foo": "hello"}));
+    assert_eq!(send(request).await.status, 201);
+    for process in [&mut caller, &mut called] {
+        process.terminate();
+        assert!(process.ended().await.success());
+        let log = process.log();
+        assert!(log.lines().count() > 5, "{log}");
+        // Every token's claims begin so, whoever signed it.
+        assert!(
+            !log.contains("eyJhbGciOi"),
+            "{:?}",
+            log.lines().find(|line| line.contains("eyJhbGciOi"))
+        );
+        assert!(!log.contains(inbound.split('.').nth(1).unwrap()));
+    }
+}
+
 /// The deadline is not a setting (30 s), so the function's router is asked with a client that has a short one.
 #[tokio::test]
 async fn a_downstream_that_is_slow_is_a_504() {

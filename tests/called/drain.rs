@@ -86,3 +86,25 @@ async fn sigterm_while_keys_are_being_fetched_harms_nobody() {
     assert_eq!(within("the answer", waiting).await.unwrap(), 200);
     assert_eq!(called.ended().await.code(), Some(0));
 }
+
+#[tokio::test]
+async fn sigterm_before_the_audience_is_known_ends_with_0() {
+    use super::BINARY;
+    use super::support::CALLER_MEMBER;
+    use super::support::door::Closed;
+    use super::support::process::Process;
+
+    let metadata = Closed::new();
+    let host = metadata.address().to_string();
+    let nowhere = metadata.address();
+    let (_held, _never) = metadata.hold(nowhere);
+    let settings = [
+        ("K_SERVICE", "called"),
+        ("GCE_METADATA_HOST", &*host),
+        ("ALLOWED_PRINCIPALS", CALLER_MEMBER),
+    ];
+    let mut called = Process::start(BINARY, "called", &settings).await;
+    assert_eq!(send(called.get("/whoami")).await.code(), "starting");
+    called.terminate();
+    assert_eq!(called.ended().await.code(), Some(0));
+}

@@ -867,3 +867,110 @@ fn attack_23_behind_cloud_run_an_open_list_is_no_list() {
         assert!(Authenticate::new(verifier(), policy(&[member])).is_err());
     }
 }
+
+#[tokio::test]
+async fn attack_21_over_http2_it_is_the_same() {
+    let service = fixed().await;
+    let client = {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let builder = reqwest::Client::builder().no_proxy().tls_certs_only([]);
+        builder.http2_prior_knowledge().build().unwrap()
+    };
+    let good = format!("Bearer {}", Signer::trusted().sign(&claims()));
+    let request = || client.get(service.url("/whoami"));
+    assert_eq!(send(request().header("authorization", &good)).await.status, 200);
+    send(request()).await.assert_no_token();
+    let twice = request().header("authorization", &good).header("authorization", &good);
+    let answer = send(twice).await;
+    assert_eq!((answer.status, answer.code().as_str()), (400, "several_tokens"));
+    let forged = format!("Bearer {}", Signer::forger().sign(&claims()));
+    send(request().header("authorization", forged)).await.assert_bad_token("unknown_key");
+    // HTTP/2 does not trim: what is around the value is part of it.
+    for value in [format!(" {good}"), format!("{good} "), format!("{good}\t")] {
+        let answer = send(request().header("authorization", value)).await;
+        assert!([200, 400, 401].contains(&answer.status), "{answer:?}");
+        assert!(answer.status != 200 || answer.json()["email"] == CALLER);
+    }
+}
+
+/// Sends these bytes and reads to the end.
+async fn raw(service: &Guarded, request: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(service.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = crate::support::within("the end", stream.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn attack_21_requests_that_two_readers_would_cut_differently() {
+    let service = fixed().await;
+    let good = Signer::trusted().sign(&claims());
+    let end = "Connection: close\r\n\r\n";
+    for head in [
+        format!("GET /whoami HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer\r\n {good}\r\n"),
+        format!("GET /whoami HTTP/1.1\r\nHost: h\r\nAuthorization : Bearer {good}\r\n"),
+        format!("GET /whoami HTTP/1.1\r\nHost: h\r\nX: a\rAuthorization: Bearer {good}\r\n"),
+        format!("GET /whoami HTTP/1.1\r\nHost: h\r\nX: a\0\r\nAuthorization: Bearer {good}\r\n"),
+        format!("GET /whoami HTTP/1.1\r\nHost: h\r\nX-Authorization: Bearer {good}\r\n"),
+        format!("GET /whoami?Authorization:%20Bearer%20{good} HTTP/1.1\r\nHost: h\r\n"),
+        "CONNECT /whoami HTTP/1.1\r\nHost: h\r\n".to_owned(),
+        "CONNECT h:80 HTTP/1.1\r\nHost: h\r\n".to_owned(),
+        "OPTIONS * HTTP/1.1\r\nHost: h\r\n".to_owned(),
+        "TRACE /whoami HTTP/1.1\r\nHost: h\r\n".to_owned(),
+        "GET http://other.example/whoami HTTP/1.1\r\nHost: h\r\n".to_owned(),
+        "GET /whoami HTTP/1.1\r\nHost: a\r\nHost: b\r\n".to_owned(),
+        "GET /whoami HTTP/1.0\r\n".to_owned(),
+        "get /whoami HTTP/1.1\r\nHost: h\r\n".to_owned(),
+    ] {
+        let answer = raw(&service, &format!("{head}{end}")).await;
+        let refused = answer.contains(" 401 ") || answer.contains(" 400 ");
+        assert!(refused, "{head}: {answer}");
+        assert!(!answer.contains("\"email\""), "{head}: {answer}");
+    }
+    assert_eq!(service.handled(), 0);
+    // A request within the body of another one is no request: its own headers decide, or nobody's.
+    let within = "GET /whoami HTTP/1.1\r\nHost: h\r\n\r\n";
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {good}\r\nContent-Length: {}\r\n\
+         Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n{within}",
+        within.len()
+    );
+    let answer = raw(&service, &request).await;
+    assert!(!answer.contains("\"email\""), "{answer}");
+    assert!(service.handled() <= 1);
+    // Credentials behind the body.
+    let trailer = format!(
+        "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTrailer: authorization\r\n\
+         Connection: close\r\n\r\n0\r\nAuthorization: Bearer {good}\r\n\r\n"
+    );
+    assert!(raw(&service, &trailer).await.starts_with("HTTP/1.1 401 "));
+}
+
+/// A user's router without a fallback of its own: axum's default one must be behind the layer as well.
+#[tokio::test]
+async fn attack_22_unknown_paths_of_a_plain_router_are_behind_the_layer() {
+    use axum::Router;
+    use axum::routing::get;
+    use countersign::server::{Config, Server};
+
+    let verifier = Signer::trusted().verifier().build().unwrap();
+    let layer = Authenticate::new(verifier, policy(&[CALLER_MEMBER])).unwrap();
+    let nested = Router::new().route("/inner", get(|| async { "inner" }));
+    let router =
+        Router::new().route("/", get(|| async { "root" })).nest("/nested", nested).layer(layer);
+    let host = std::net::Ipv4Addr::LOCALHOST.into();
+    let server = Server::bind(Config { host, port: 0, ..Config::default() }).await.unwrap();
+    let url = format!("http://{}", server.local_addr());
+    tokio::spawn(server.serve(router, std::future::pending()));
+    let client = crate::support::client();
+    for path in ["/", "/unknown", "/nested", "/nested/", "/nested/inner", "/nested/unknown", "//"] {
+        send(client.get(format!("{url}{path}"))).await.assert_no_token();
+        send(client.put(format!("{url}{path}"))).await.assert_no_token();
+        send(client.request(http::Method::OPTIONS, format!("{url}{path}"))).await.assert_no_token();
+    }
+    let token = Signer::trusted().sign(&claims());
+    let answer = send(client.get(format!("{url}/unknown")).bearer_auth(token)).await;
+    assert_eq!(answer.status, 404);
+}
