@@ -455,7 +455,9 @@ async fn attack_14_claims_of_another_type() {
     // An array of exactly one is allowed by RFC 7519 and reads in one way only.
     service.accepts(&Signer::trusted().sign(&with("aud", json!([AUDIENCE])))).await;
     // An integer in the notation of a float.
-    let text = claims().to_string().replace(&ahead.to_string(), &format!("{ahead}.0"));
+    let claims = claims();
+    let exp = claims["exp"].to_string();
+    let text = claims.to_string().replace(&exp, &format!("{exp}.0"));
     let header = Signer::trusted().header().to_string();
     service.refuses(&Signer::trusted().sign_text(&header, &text), "malformed_claim").await;
 }
@@ -611,6 +613,23 @@ async fn attack_19_sizes_and_depths() {
     let huge = signer.sign(&with("x", "x".repeat(1 << 20)));
     let answer = service.whoami(&huge).await;
     assert_eq!(answer.status, 431);
+}
+
+#[tokio::test]
+async fn attack_19_an_upload_without_a_token_is_not_taken_in() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let service = fixed().await;
+    for (expect, begin) in [("Expect: 100-continue\r\n", ""), ("", "the first of a million bytes")]
+    {
+        let mut stream = tokio::net::TcpStream::connect(service.address).await.unwrap();
+        let head =
+            format!("POST / HTTP/1.1\r\nHost: h\r\n{expect}Content-Length: 1000000\r\n\r\n{begin}");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // The rest is never sent: the answer comes without it, and the connection ends.
+        let mut answer = String::new();
+        let _ = crate::support::within("the end", stream.read_to_string(&mut answer)).await;
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    }
 }
 
 #[tokio::test]
