@@ -13,6 +13,8 @@ use super::stage::{CALLED, CALLER, CALLER_ACCOUNT, Stage, WEBSITE_ACCOUNT};
 use super::trial::{TrialError, bearer};
 use crate::cli::loopback::{Answer, Loopback};
 
+const IAM: &str = "Cloud Run's IAM";
+
 /// What is seen of one step.
 #[derive(Debug)]
 pub struct Step {
@@ -29,6 +31,19 @@ pub struct GoodCall {
     pub token: String,
 }
 
+/// What was seen of the call.
+struct Evidence<'s> {
+    stage: &'s Stage,
+    /// The request as the called function got it.
+    received: Option<Received>,
+    /// What it got in `Authorization`, if that had its signature.
+    token: String,
+    metadata_requests: u64,
+    key_fetches: u64,
+    answer: Answer,
+    milliseconds: u128,
+}
+
 /// Makes the call: you, as the website, ask the caller, which asks the called function.
 pub async fn make(stage: &Stage, http: &Loopback) -> Result<GoodCall, TrialError> {
     let emulator = &stage.emulator;
@@ -36,54 +51,56 @@ pub async fn make(stage: &Stage, http: &Loopback) -> Result<GoodCall, TrialError
     let headers = HeaderMap::from_iter([(AUTHORIZATION, bearer(&yours)?)]);
     let tokens_before = emulator.requests(Endpoint::MetadataIdentity);
     let fetches_before = emulator.requests(Endpoint::Certs);
+    let url = stage.front_ends.caller.url();
+
     let started = SystemClock.now();
-    let answer =
-        http.post(&stage.front_ends.caller.url(), headers, &json!({"foo": "hello"})).await?;
+    let answer = http.post(&url, headers, &json!({"foo": "hello"})).await?;
     let milliseconds = SystemClock.now().age_since(started).as_millis();
 
-    let called = stage.front_ends.at(Place::Called);
-    let received = called.received().pop();
+    let received = stage.front_ends.at(Place::Called).received().pop();
     let token = received.as_ref().and_then(intact_token).unwrap_or_default().to_owned();
-    let tokens = emulator.requests(Endpoint::MetadataIdentity) - tokens_before;
-    let fetches = emulator.requests(Endpoint::Certs) - fetches_before;
-    let steps = vec![
-        step(
-            "you",
-            true,
-            format!(
-                "POST {{\"foo\":\"hello\"}} with a token of {} for {CALLER}",
-                short(WEBSITE_ACCOUNT)
-            ),
-        ),
-        let_in(&stage.front_ends.caller, WEBSITE_ACCOUNT),
-        step(
-            "caller",
-            received.is_some(),
-            format!(
-                "signature, audience and time are good, and {} is on its list",
-                short(WEBSITE_ACCOUNT)
-            ),
-        ),
-        step("caller", tokens == 1, format!("asks its metadata server for a token for {CALLED}")),
-        signed(&token),
-        sent(received.as_ref()),
-        let_in(called, CALLER_ACCOUNT),
-        step(
-            "called",
-            answer.status == 201,
-            format!(
-                "signature, audience and time are good, and {} is on its list",
-                short(CALLER_ACCOUNT)
-            ),
-        ),
-        step(
-            "both",
-            fetches == 2,
-            format!("fetched Google's public keys for it, once each: {fetches} requests"),
-        ),
-        answered(&answer, milliseconds),
-    ];
-    Ok(GoodCall { steps, token })
+    let evidence = Evidence {
+        stage,
+        received,
+        token,
+        metadata_requests: emulator.requests(Endpoint::MetadataIdentity) - tokens_before,
+        key_fetches: emulator.requests(Endpoint::Certs) - fetches_before,
+        answer,
+        milliseconds,
+    };
+    Ok(GoodCall { steps: evidence.steps(), token: evidence.token })
+}
+
+impl Evidence<'_> {
+    fn steps(&self) -> Vec<Step> {
+        let received = self.received.as_ref();
+        let called = self.stage.front_ends.at(Place::Called);
+        let (website, fetches) = (short(WEBSITE_ACCOUNT), self.key_fetches);
+        let checked = |who, passed, account| {
+            let account = short(account);
+            step(
+                who,
+                passed,
+                format!("signature, audience and time are good, and {account} is on its list"),
+            )
+        };
+        let yours = format!("POST {{\"foo\":\"hello\"}} with a token of {website} for {CALLER}");
+        let asked = format!("asks its metadata server for a token for {CALLED}");
+        let fetched = format!("fetched Google's public keys for it, once each: {fetches} requests");
+        vec![
+            step("you", true, yours),
+            let_in(&self.stage.front_ends.caller, WEBSITE_ACCOUNT),
+            checked("caller", received.is_some(), WEBSITE_ACCOUNT),
+            step("caller", self.metadata_requests == 1, asked),
+            signed(&self.token),
+            sent(received),
+            let_in(called, CALLER_ACCOUNT),
+            passed_on(received),
+            checked("called", self.answer.status == 201, CALLER_ACCOUNT),
+            step("both", fetches == 2, fetched),
+            answered(&self.answer, self.milliseconds),
+        ]
+    }
 }
 
 fn step(who: &'static str, as_expected: bool, what: String) -> Step {
@@ -91,10 +108,9 @@ fn step(who: &'static str, as_expected: bool, what: String) -> Step {
 }
 
 fn let_in(front_end: &FrontEnd, account: &str) -> Step {
-    let who = "Cloud Run's IAM";
     let Some(Decision { let_in, reason, principal, status, .. }) = front_end.decisions().pop()
     else {
-        return step(who, false, "was not asked".to_owned());
+        return step(IAM, false, "was not asked".to_owned());
     };
     let principal = principal.unwrap_or_else(|| "nobody".to_owned());
     let as_expected =
@@ -105,7 +121,7 @@ fn let_in(front_end: &FrontEnd, account: &str) -> Step {
         (true, reason) => format!("lets {name} in: {reason}"),
         (false, reason) => format!("refuses {name}: {status} {reason}"),
     };
-    step(who, as_expected, what)
+    step(IAM, as_expected, what)
 }
 
 /// The token of a request that reached the container with its signature.
@@ -141,15 +157,23 @@ fn part(text: &str) -> Value {
 }
 
 fn sent(received: Option<&Received>) -> Step {
+    let names: Vec<&str> = ["Authorization", "X-Serverless-Authorization"]
+        .into_iter()
+        .filter(|name| received.is_some_and(|received| received.header(name).is_some()))
+        .collect();
+    let what = format!("POST {{\"bar\":\"hello\"}}, token in {}", names.join(" and "));
+    step("caller", names.len() == 2, what)
+}
+
+fn passed_on(received: Option<&Received>) -> Step {
     let state = |name| match received.and_then(|received| received.header(name)) {
         None => "absent",
-        Some(value) if is_stripped(value) => "without its signature",
+        Some(value) if is_stripped(value) => "stripped of its signature",
         Some(_) => "intact",
     };
     let (plain, serverless) = (state("authorization"), state("x-serverless-authorization"));
-    let what =
-        format!("sends it twice; arrived: Authorization {plain}, X-Serverless- {serverless}");
-    step("caller", plain == "intact" && serverless == "without its signature", what)
+    let what = format!("hands on: Authorization {plain}, the other {serverless}");
+    step(IAM, plain == "intact" && serverless == "stripped of its signature", what)
 }
 
 fn answered(answer: &Answer, milliseconds: u128) -> Step {

@@ -18,59 +18,36 @@ use crate::cli::settings::settings;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 pub fn command() -> Command {
-    let value = |name: &'static str, placeholder: &'static str, help: &'static str| {
-        Arg::new(name).long(name).value_name(placeholder).help(help)
-    };
+    let about =
+        "Print an ID token signed by a running emulator: good, or bad in a way that has a name";
+    let list = Arg::new("list")
+        .long("list")
+        .action(ArgAction::SetTrue)
+        .help("Print the names for --bad and what is wrong with each");
+    let enough = ArgGroup::new("what")
+        .args(["audience", "as-person", "list", "bad"])
+        .required(true)
+        .multiple(true);
+    let person = "Whose: a person, with gcloud's audience unless one is given";
+    let claim = "One more claim; a VALUE that is JSON is taken as JSON";
+    let emulator =
+        "Where the emulator is [default: GCE_METADATA_HOST's, else http://127.0.0.1:9090]";
     Command::new("mint")
-        .about(
-            "Print an ID token signed by a running emulator: good, or bad in a way that has a name",
-        )
-        .arg(value("audience", "AUDIENCE", "For whom: the called service's URL or custom audience"))
-        .arg(value("account", "EMAIL", "Whose: a service account [default: the emulator's]"))
-        .arg(
-            value(
-                "as-person",
-                "EMAIL",
-                "Whose: a person, with gcloud's audience unless one is given",
-            )
-            .conflicts_with("account"),
-        )
-        .arg(value("bad", "NAME", "What is wrong with it; `list` prints the names"))
-        .arg(
-            Arg::new("list")
-                .long("list")
-                .action(ArgAction::SetTrue)
-                .help("Print the names for --bad and what is wrong with each"),
-        )
-        .arg(
-            value(
-                "issued-offset",
-                "SECONDS",
-                "When it is issued, from now: -3660 is 61 minutes ago",
-            )
-            .allow_negative_numbers(true)
-            .value_parser(value_parser!(i64)),
-        )
-        .arg(
-            value("lifetime", "SECONDS", "exp minus iat [default: 3600]")
-                .allow_negative_numbers(true)
-                .value_parser(value_parser!(i64)),
-        )
-        .arg(
-            value("claim", "NAME=VALUE", "One more claim; a VALUE that is JSON is taken as JSON")
-                .action(ArgAction::Append),
-        )
-        .arg(value(
-            "emulator",
-            "URL",
-            "Where the emulator is [default: GCE_METADATA_HOST's, else http://127.0.0.1:9090]",
+        .about(about)
+        .arg(text_flag(
+            "audience",
+            "AUDIENCE",
+            "For whom: the called service's URL or custom audience",
         ))
-        .group(
-            ArgGroup::new("what")
-                .args(["audience", "as-person", "list", "bad"])
-                .required(true)
-                .multiple(true),
-        )
+        .arg(text_flag("account", "EMAIL", "Whose: a service account [default: the emulator's]"))
+        .arg(text_flag("as-person", "EMAIL", person).conflicts_with("account"))
+        .arg(text_flag("bad", "NAME", "What is wrong with it; `list` prints the names"))
+        .arg(list)
+        .arg(seconds_flag("issued-offset", "When it is issued, from now: -3660 is 61 minutes ago"))
+        .arg(seconds_flag("lifetime", "exp minus iat [default: 3600]"))
+        .arg(text_flag("claim", "NAME=VALUE", claim).action(ArgAction::Append))
+        .arg(text_flag("emulator", "URL", emulator))
+        .group(enough)
 }
 
 pub async fn run(matches: &ArgMatches) -> ExitCode {
@@ -183,6 +160,14 @@ fn list() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+fn text_flag(name: &'static str, placeholder: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(placeholder).help(help)
+}
+
+fn seconds_flag(name: &'static str, help: &'static str) -> Arg {
+    text_flag(name, "SECONDS", help).allow_negative_numbers(true).value_parser(value_parser!(i64))
 }
 
 fn text<'m>(matches: &'m ArgMatches, name: &str) -> Option<&'m str> {
