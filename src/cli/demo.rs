@@ -61,8 +61,8 @@ pub async fn run(matches: &ArgMatches) -> ExitCode {
         stage.strike().await;
         return if report.all_as_expected() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    invitation::write(&stage, &mut report);
-    termination_signal().await;
+    // In this order: whoever has read the invitation may end it.
+    tokio::join!(biased; termination_signal(), async { invitation::write(&stage, &mut report) });
     stage.strike().await;
     ExitCode::SUCCESS
 }

@@ -63,9 +63,12 @@ async fn start(port: u16) -> Result<Emulator, EmulatorError> {
 }
 
 async fn stay_up(emulator: Emulator) -> ExitCode {
-    // Whoever started it with its output closed can still use it.
-    let _ = write!(std::io::stdout(), "{}", guide::text(&emulator));
-    termination_signal().await;
+    let guide = async {
+        // Whoever started it with its output closed can still use it.
+        let _ = write!(std::io::stdout(), "{}", guide::text(&emulator));
+    };
+    // In this order: whoever has read the guide may end it.
+    tokio::join!(biased; termination_signal(), guide);
     emulator.shutdown().await;
     ExitCode::SUCCESS
 }
