@@ -8,7 +8,7 @@
 //!
 //! let settings = Settings::from_pairs([("PORT", "x"), ("ALLOWED_PRINCIPALS", "group:team@example.com")]);
 //! let error = CalledConfig::read(&settings).unwrap_err();
-//! assert_eq!(error.problems().len(), 3); // AUDIENCE is missing as well
+//! assert_eq!(error.mistakes().len(), 3); // AUDIENCE is missing as well
 //! ```
 
 mod called;
@@ -40,12 +40,12 @@ pub use source::SourceConfig;
 /// All that is wrong with the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    problems: Vec<Problem>,
+    mistakes: Vec<Mistake>,
 }
 
 /// One mistake in the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct Mistake {
     /// The setting's name.
     pub setting: &'static str,
     /// What was found, what was expected, and what to do.
@@ -55,17 +55,17 @@ pub struct Problem {
 impl ConfigError {
     /// Each mistake, in the order of reading.
     #[must_use]
-    pub fn problems(&self) -> &[Problem] {
-        &self.problems
+    pub fn mistakes(&self) -> &[Mistake] {
+        &self.mistakes
     }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.problems.len();
+        let count = self.mistakes.len();
         let noun = if count == 1 { "setting is" } else { "settings are" };
         write!(f, "{count} {noun} wrong:")?;
-        for Problem { setting, message } in &self.problems {
+        for Mistake { setting, message } in &self.mistakes {
             write!(f, "\n  {setting}: {message}")?;
         }
         Ok(())
@@ -80,7 +80,7 @@ fn process_wide(reader: &mut Reader<'_>) -> (ProcessConfig, Roots, bool) {
         None | Some("0") => false,
         Some("1") => true,
         Some(other) => {
-            reader.problem("TRUST_EMULATOR", format!("found {other:?}, expected 1 or nothing"));
+            reader.mistake("TRUST_EMULATOR", format!("found {other:?}, expected 1 or nothing"));
             false
         }
     };
@@ -97,7 +97,7 @@ fn roots(reader: &mut Reader<'_>) -> Roots {
         .map_err(|error| format!("{path}: {error}"))
         .and_then(|pem| bundled.with_pem(&pem).map_err(|error| format!("{path}: {error}")));
     with_file.unwrap_or_else(|message| {
-        reader.problem(NAME, message);
+        reader.mistake(NAME, message);
         bundled
     })
 }

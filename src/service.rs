@@ -179,10 +179,7 @@ fn app(inbound: &InboundConfig, audiences: Vec<Audience>, router: Router) -> Res
     let authenticator = inbound.authenticator(audiences)?;
     say_what_is_trusted(inbound, &authenticator);
     let verifier = authenticator.verifier().clone();
-    let router = router
-        .fallback(server::not_found)
-        .method_not_allowed_fallback(server::method_not_allowed)
-        .layer(Authenticate::from(authenticator));
+    let router = router.layer(Authenticate::from(authenticator));
     let has_keys = move || {
         let verifier = verifier.clone();
         async move { verifier.ready().await }

@@ -48,7 +48,7 @@ fn located(reader: &mut Reader<'_>, setting: &'static str, text: &str) -> Option
             && url.password().is_none()
     });
     if url.is_none() {
-        reader.problem(
+        reader.mistake(
             setting,
             format_args!(
                 "found {text:?}, expected the address of an emulator on this machine, for example {DEFAULT_URL}"

@@ -67,7 +67,7 @@ impl InboundConfig {
         }
         let key_url = reader.text("JWKS_URL").and_then(|url| {
             KeyUrl::parse(url, trust_emulator)
-                .map_err(|error| reader.problem("JWKS_URL", error))
+                .map_err(|error| reader.mistake("JWKS_URL", error))
                 .ok()
         });
         let issuers = reader.list("ISSUERS");
@@ -110,13 +110,13 @@ impl InboundConfig {
 
 fn audience(reader: &mut Reader<'_>) -> Option<AudienceSetting> {
     if let Some(audiences) = reader.list("AUDIENCE") {
-        return (!reader.has_problem("AUDIENCE")).then_some(AudienceSetting::Given(audiences));
+        return (!reader.has_mistake("AUDIENCE")).then_some(AudienceSetting::Given(audiences));
     }
     if let Some(service) = reader.text("K_SERVICE") {
         return Some(AudienceSetting::OfCloudRunService(service.to_owned()));
     }
-    if !reader.has_problem("AUDIENCE") {
-        reader.problem(
+    if !reader.has_mistake("AUDIENCE") {
+        reader.mistake(
             "AUDIENCE",
             "not set; expected the audiences that callers' tokens are made for, for example \
              https://SERVICE-PROJECTNUMBER.REGION.run.app (on Cloud Run it is derived)",
@@ -127,8 +127,8 @@ fn audience(reader: &mut Reader<'_>) -> Option<AudienceSetting> {
 
 fn policy(reader: &mut Reader<'_>) -> Option<Policy> {
     let Some(members) = reader.list::<Member>("ALLOWED_PRINCIPALS") else {
-        if !reader.has_problem("ALLOWED_PRINCIPALS") {
-            reader.problem(
+        if !reader.has_mistake("ALLOWED_PRINCIPALS") {
+            reader.mistake(
                 "ALLOWED_PRINCIPALS",
                 "not set; expected who may call, as IAM members, for example \
                  serviceAccount:NAME@PROJECT.iam.gserviceaccount.com",
@@ -136,10 +136,10 @@ fn policy(reader: &mut Reader<'_>) -> Option<Policy> {
         }
         return None;
     };
-    if reader.has_problem("ALLOWED_PRINCIPALS") {
+    if reader.has_mistake("ALLOWED_PRINCIPALS") {
         return None;
     }
-    Policy::new(members).map_err(|error| reader.problem("ALLOWED_PRINCIPALS", error)).ok()
+    Policy::new(members).map_err(|error| reader.mistake("ALLOWED_PRINCIPALS", error)).ok()
 }
 
 fn signature_check(reader: &mut Reader<'_>, policy: Option<&Policy>) -> Option<SignatureCheck> {
@@ -148,19 +148,19 @@ fn signature_check(reader: &mut Reader<'_>, policy: Option<&Policy>) -> Option<S
         None | Some("required") => return Some(SignatureCheck::Required),
         Some("cloud-run") => {}
         Some(other) => {
-            reader.problem(NAME, format!("found {other:?}, expected required or cloud-run"));
+            reader.mistake(NAME, format!("found {other:?}, expected required or cloud-run"));
             return None;
         }
     }
     if !reader.is_set("K_SERVICE") {
-        reader.problem(
+        reader.mistake(
             NAME,
             "cloud-run is for services on Cloud Run behind its IAM check, and this is not Cloud Run (K_SERVICE is not \
              set): anybody could send forged claims; use required",
         );
     }
     if policy.is_some_and(Policy::admits_any_account) {
-        reader.problem(
+        reader.mistake(
             NAME,
             "cloud-run together with allUsers or allAuthenticatedUsers: anybody could send forged claims; list the \
              accounts in ALLOWED_PRINCIPALS, or use required",
@@ -185,7 +185,7 @@ fn check_people(reader: &mut Reader<'_>, audience: &AudienceSetting, policy: &Po
     if people.is_empty() || has_client_id {
         return;
     }
-    reader.problem(
+    reader.mistake(
         "ALLOWED_PRINCIPALS",
         format!(
             "{} can never come in: the tokens that people get for themselves are made for an OAuth client id, and \

@@ -73,10 +73,10 @@ pub(super) fn metadata(reader: &mut Reader<'_>) -> Option<MetadataServer> {
     let mut builder = MetadataServer::builder();
     if let Some(host) = reader.text("GCE_METADATA_HOST") {
         builder = builder.host(host);
-    } else if reader.has_problem("GCE_METADATA_HOST") {
+    } else if reader.has_mistake("GCE_METADATA_HOST") {
         return None;
     }
-    let note = |error: MetadataServerError| reader.problem("GCE_METADATA_HOST", error);
+    let note = |error: MetadataServerError| reader.mistake("GCE_METADATA_HOST", error);
     builder.build().map_err(note).ok()
 }
 
@@ -84,7 +84,7 @@ pub(super) fn metadata(reader: &mut Reader<'_>) -> Option<MetadataServer> {
 pub(super) fn refuse_credential_file(reader: &mut Reader<'_>) {
     const NAME: &str = "GOOGLE_APPLICATION_CREDENTIALS";
     if reader.is_set(NAME) {
-        reader.problem(
+        reader.mistake(
             NAME,
             "credential files are not supported yet; unset it, so that tokens come from the metadata server",
         );
@@ -94,8 +94,8 @@ pub(super) fn refuse_credential_file(reader: &mut Reader<'_>) {
 fn called_url(reader: &mut Reader<'_>) -> Option<Url> {
     const NAME: &str = "CALLED_URL";
     let Some(text) = reader.text(NAME) else {
-        if !reader.has_problem(NAME) {
-            reader.problem(
+        if !reader.has_mistake(NAME) {
+            reader.mistake(
                 NAME,
                 "not set; expected the called function's URL, for example \
                  https://SERVICE-PROJECTNUMBER.REGION.run.app",
@@ -107,12 +107,12 @@ fn called_url(reader: &mut Reader<'_>) -> Option<Url> {
         Ok(url) => match crate::outbound::Origin::of(&url) {
             Ok(_) => Some(url),
             Err(error) => {
-                reader.problem(NAME, error);
+                reader.mistake(NAME, error);
                 None
             }
         },
         Err(error) => {
-            reader.problem(NAME, format!("found {text:?}, which is not a URL ({error})"));
+            reader.mistake(NAME, format!("found {text:?}, which is not a URL ({error})"));
             None
         }
     }
@@ -125,7 +125,7 @@ fn called_audience(reader: &mut Reader<'_>, called_url: Option<&Url>) -> Option<
     }
     let derived = Audience::for_url(called_url?);
     if derived.is_none() {
-        reader.problem(
+        reader.mistake(
             NAME,
             "not set, and CALLED_URL does not tell it (it does for *.run.app, *.cloudfunctions.net and loopback); \
              expected the called service's own URL or custom audience",

@@ -47,7 +47,7 @@ fn filter(reader: &mut Reader<'_>) -> String {
     let filter = reader.text("RUST_LOG").unwrap_or("info").to_owned();
     let config = telemetry::Config { filter: filter.clone(), ..telemetry::Config::default() };
     if let Err(error) = config.check() {
-        reader.problem("RUST_LOG", error);
+        reader.mistake("RUST_LOG", error);
     }
     filter
 }

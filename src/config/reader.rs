@@ -3,34 +3,34 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use super::{ConfigError, Problem, Settings};
+use super::{ConfigError, Mistake, Settings};
 
 pub(super) struct Reader<'s> {
     settings: &'s Settings,
-    problems: Vec<Problem>,
+    mistakes: Vec<Mistake>,
 }
 
 impl<'s> Reader<'s> {
     pub(super) fn new(settings: &'s Settings) -> Self {
-        Self { settings, problems: Vec::new() }
+        Self { settings, mistakes: Vec::new() }
     }
 
     /// What the reading gives, if nothing was wrong.
     pub(super) fn finish<T>(self, value: Option<T>) -> Result<T, ConfigError> {
         match value {
-            Some(value) if self.problems.is_empty() => Ok(value),
-            _ => Err(ConfigError { problems: self.problems }),
+            Some(value) if self.mistakes.is_empty() => Ok(value),
+            _ => Err(ConfigError { mistakes: self.mistakes }),
         }
     }
 
     /// Notes a mistake.
-    pub(super) fn problem(&mut self, setting: &'static str, message: impl Display) {
-        self.problems.push(Problem { setting, message: message.to_string() });
+    pub(super) fn mistake(&mut self, setting: &'static str, message: impl Display) {
+        self.mistakes.push(Mistake { setting, message: message.to_string() });
     }
 
     /// Whether a mistake in this setting was noted.
-    pub(super) fn has_problem(&self, setting: &str) -> bool {
-        self.problems.iter().any(|problem| problem.setting == setting)
+    pub(super) fn has_mistake(&self, setting: &str) -> bool {
+        self.mistakes.iter().any(|mistake| mistake.setting == setting)
     }
 
     /// Whether it is set at all, rightly or not.
@@ -42,7 +42,7 @@ impl<'s> Reader<'s> {
         let value = self.settings.value(name)?;
         let text = value.to_str();
         if text.is_none() {
-            self.problem(name, format!("found {value:?}, which is not UTF-8 text"));
+            self.mistake(name, format!("found {value:?}, which is not UTF-8 text"));
         }
         text
     }
@@ -50,7 +50,7 @@ impl<'s> Reader<'s> {
     /// A setting of a type that says itself what is wrong.
     pub(super) fn parsed<T: FromStr<Err: Display>>(&mut self, name: &'static str) -> Option<T> {
         let text = self.text(name)?;
-        text.parse().map_err(|error| self.problem(name, error)).ok()
+        text.parse().map_err(|error| self.mistake(name, error)).ok()
     }
 
     /// A setting whose type cannot say well what is expected.
@@ -63,7 +63,7 @@ impl<'s> Reader<'s> {
         let text = self.text(name)?;
         let value = text.parse().ok().filter(fits);
         if value.is_none() {
-            self.problem(name, format!("found {text:?}, expected {expected}"));
+            self.mistake(name, format!("found {text:?}, expected {expected}"));
         }
         value
     }
@@ -75,7 +75,7 @@ impl<'s> Reader<'s> {
         for entry in entries {
             match entry.parse() {
                 Ok(value) => list.push(value),
-                Err(error) => self.problem(name, error),
+                Err(error) => self.mistake(name, error),
             }
         }
         Some(list)

@@ -24,13 +24,13 @@ fn caller(more: &[(&str, &str)]) -> Result<CallerConfig, ConfigError> {
 }
 
 /// The settings that are told to be wrong, each with a part of its message.
-fn assert_problems<T: fmt::Debug>(read: Result<T, ConfigError>, expected: &[(&str, &str)]) {
+fn assert_mistakes<T: fmt::Debug>(read: Result<T, ConfigError>, expected: &[(&str, &str)]) {
     let error = read.unwrap_err();
-    let found: Vec<_> = error.problems().iter().map(|problem| problem.setting).collect();
+    let found: Vec<_> = error.mistakes().iter().map(|mistake| mistake.setting).collect();
     let names: Vec<_> = expected.iter().map(|(name, _)| *name).collect();
     assert_eq!(found, names, "{error}");
-    for (problem, (_, part)) in error.problems().iter().zip(expected) {
-        assert!(problem.message.contains(part), "{part:?} in {error}");
+    for (mistake, (_, part)) in error.mistakes().iter().zip(expected) {
+        assert!(mistake.message.contains(part), "{part:?} in {error}");
     }
 }
 
@@ -67,7 +67,7 @@ fn every_mistake_is_told_at_once() {
         ("GCE_METADATA_HOST", "http://x/y"),
         ("SSL_CERT_FILE", "/does/not/exist.pem"),
     ]);
-    assert_problems(
+    assert_mistakes(
         CalledConfig::read(&settings),
         &[
             ("TRUST_EMULATOR", "found \"yes\", expected 1 or nothing"),
@@ -105,10 +105,10 @@ fn nothing_is_let_in_by_leaving_a_setting_out() {
             ("ALLOWED_PRINCIPALS", principals),
         ]);
         let error = CalledConfig::read(&settings).unwrap_err();
-        assert!(error.problems().iter().all(|problem| problem.setting == "ALLOWED_PRINCIPALS"));
+        assert!(error.mistakes().iter().all(|mistake| mistake.setting == "ALLOWED_PRINCIPALS"));
     }
-    assert_problems(called(&[("AUDIENCE", "https://a,")]), &[("AUDIENCE", "is empty")]);
-    assert_problems(called(&[("AUDIENCE", "https://a?x=1")]), &[("AUDIENCE", "query")]);
+    assert_mistakes(called(&[("AUDIENCE", "https://a,")]), &[("AUDIENCE", "is empty")]);
+    assert_mistakes(called(&[("AUDIENCE", "https://a?x=1")]), &[("AUDIENCE", "query")]);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn on_cloud_run_the_audience_can_be_derived() {
 #[test]
 fn all_users_stands_alone() {
     let both = "allUsers,user:jo@example.com";
-    assert_problems(
+    assert_mistakes(
         called(&[("ALLOWED_PRINCIPALS", both)]),
         &[("ALLOWED_PRINCIPALS", "must stand alone")],
     );
@@ -137,7 +137,7 @@ fn all_users_stands_alone() {
 #[test]
 fn people_need_a_client_id_among_the_audiences() {
     for people in ["user:jo@example.com", "domain:example.com"] {
-        assert_problems(
+        assert_mistakes(
             called(&[("ALLOWED_PRINCIPALS", people)]),
             &[("ALLOWED_PRINCIPALS", "32555940559.apps.googleusercontent.com")],
         );
@@ -149,12 +149,12 @@ fn people_need_a_client_id_among_the_audiences() {
 #[test]
 fn cloud_runs_word_counts_on_cloud_run_only_and_not_for_everybody() {
     let cloud_run = ("SIGNATURE_CHECK", "cloud-run");
-    assert_problems(called(&[cloud_run]), &[("SIGNATURE_CHECK", "K_SERVICE is not")]);
+    assert_mistakes(called(&[cloud_run]), &[("SIGNATURE_CHECK", "K_SERVICE is not")]);
     let config = called(&[cloud_run, ("K_SERVICE", "orders")]).unwrap();
     assert_eq!(config.inbound.signature_check, SignatureCheck::CloudRun);
     for open in ["allUsers", "allAuthenticatedUsers"] {
         let settings = [cloud_run, ("K_SERVICE", "orders"), ("ALLOWED_PRINCIPALS", open)];
-        assert_problems(called(&settings), &[("SIGNATURE_CHECK", "forged claims")]);
+        assert_mistakes(called(&settings), &[("SIGNATURE_CHECK", "forged claims")]);
     }
 }
 
@@ -167,9 +167,9 @@ fn an_emulator_is_trusted_on_loopback_only_and_listens_there() {
     let wide = called(&[trust, ("HOST", "0.0.0.0")]).unwrap();
     assert_eq!(wide.process.server.host, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     for url in ["http://10.0.0.1/certs", "http://metadata.google.internal/"] {
-        assert_problems(called(&[trust, ("JWKS_URL", url)]), &[("JWKS_URL", "https only")]);
+        assert_mistakes(called(&[trust, ("JWKS_URL", url)]), &[("JWKS_URL", "https only")]);
     }
-    assert_problems(
+    assert_mistakes(
         called(&[("JWKS_URL", "http://127.0.0.1/")]),
         &[("JWKS_URL", "TRUST_EMULATOR=1")],
     );
@@ -181,7 +181,7 @@ fn the_called_url_tells_the_audience_where_it_can() {
     assert_eq!(config.outbound.called_audience.as_str(), "https://called-1.europe-west1.run.app");
     assert_eq!(config.outbound.called_headers, CalledHeaders::Auto);
     let custom = ("CALLED_URL", "https://api.example.com/orders");
-    assert_problems(caller(&[custom]), &[("CALLED_AUDIENCE", "does not tell it")]);
+    assert_mistakes(caller(&[custom]), &[("CALLED_AUDIENCE", "does not tell it")]);
     let config =
         caller(&[custom, ("CALLED_AUDIENCE", "orders"), ("CALLED_HEADERS", "both")]).unwrap();
     assert_eq!(config.outbound.called_audience.as_str(), "orders");
@@ -193,19 +193,19 @@ fn tokens_are_sent_over_https_or_loopback_only() {
     for url in ["http://called.example/", "ftp://127.0.0.1/", "https://a:b@called.example/"] {
         let settings = [("CALLED_URL", url), ("CALLED_AUDIENCE", "x")];
         let error = caller(&settings).unwrap_err();
-        assert_eq!(error.problems()[0].setting, "CALLED_URL", "{url}");
+        assert_eq!(error.mistakes()[0].setting, "CALLED_URL", "{url}");
         assert!(!error.to_string().contains("a:b@"), "no password: {error}");
     }
-    assert_problems(caller(&[("CALLED_URL", "called")]), &[("CALLED_URL", "not a URL")]);
-    assert_problems(caller(&[("CALLED_URL", "")]), &[("CALLED_URL", "not set")]);
-    assert_problems(caller(&[("CALLED_HEADERS", "all")]), &[("CALLED_HEADERS", "all")]);
+    assert_mistakes(caller(&[("CALLED_URL", "called")]), &[("CALLED_URL", "not a URL")]);
+    assert_mistakes(caller(&[("CALLED_URL", "")]), &[("CALLED_URL", "not set")]);
+    assert_mistakes(caller(&[("CALLED_HEADERS", "all")]), &[("CALLED_HEADERS", "all")]);
     assert!(caller(&[("CALLED_URL", "http://127.0.0.1:8081")]).is_ok());
 }
 
 #[test]
 fn a_credential_file_is_not_passed_over_in_silence() {
     let file = ("GOOGLE_APPLICATION_CREDENTIALS", "/key.json");
-    assert_problems(caller(&[file]), &[("GOOGLE_APPLICATION_CREDENTIALS", "not supported yet")]);
+    assert_mistakes(caller(&[file]), &[("GOOGLE_APPLICATION_CREDENTIALS", "not supported yet")]);
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn more_authorities_come_from_a_file() {
     let file = ("SSL_CERT_FILE", path.to_str().unwrap());
     assert!(called(&[file]).is_ok());
     std::fs::write(&path, "not pem").unwrap();
-    assert_problems(called(&[file]), &[("SSL_CERT_FILE", "ca.pem")]);
+    assert_mistakes(called(&[file]), &[("SSL_CERT_FILE", "ca.pem")]);
 }
 
 #[cfg(unix)]
@@ -226,7 +226,7 @@ fn text_that_is_not_utf8_is_told() {
     use std::os::unix::ffi::OsStringExt as _;
     let odd = std::ffi::OsString::from_vec(vec![b'8', 0xff]);
     let settings = Settings::from_pairs(CALLED.iter().copied()).with("PORT", odd);
-    assert_problems(CalledConfig::read(&settings), &[("PORT", "not UTF-8")]);
+    assert_mistakes(CalledConfig::read(&settings), &[("PORT", "not UTF-8")]);
 }
 
 #[test]

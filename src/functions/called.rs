@@ -14,6 +14,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use countersign::Problem;
 use countersign::inbound::Principal;
+use countersign::server;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -35,6 +36,8 @@ pub fn router(entities: impl Entities) -> Router {
         .route("/", post(create))
         .route("/entities/{id}", get(find))
         .route("/whoami", get(whoami))
+        .fallback(server::not_found)
+        .method_not_allowed_fallback(server::method_not_allowed)
         .with_state(Arc::new(entities))
 }
 

@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, Response, StatusCode};
 use axum::routing::post;
 use countersign::Problem;
 use countersign::outbound::{IdTokenClient, SendError};
+use countersign::server;
 use countersign::telemetry::TraceContext;
 use serde_json::{Map, Value, json};
 
@@ -18,7 +19,11 @@ use serde_json::{Map, Value, json};
 const LONGEST_ANSWER: usize = 1024 * 1024;
 
 pub fn router(called: IdTokenClient) -> Router {
-    Router::new().route("/", post(call)).with_state(called)
+    Router::new()
+        .route("/", post(call))
+        .fallback(server::not_found)
+        .method_not_allowed_fallback(server::method_not_allowed)
+        .with_state(called)
 }
 
 async fn call(State(called): State<IdTokenClient>, body: Bytes) -> Result<Response<Body>, Problem> {

@@ -51,6 +51,14 @@ impl Admission {
     }
 }
 
+/// For tests of handlers, see [`Principal::for_tests`].
+#[cfg(feature = "emulator")]
+impl From<Principal> for Admission {
+    fn from(principal: Principal) -> Self {
+        Self(Some(principal))
+    }
+}
+
 /// What can be said of a request at once.
 pub(super) enum Decision {
     Decided(Result<Admission, Cause>),

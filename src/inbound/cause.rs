@@ -82,12 +82,14 @@ pub enum Cause {
         expected: String,
     },
     /// Made for another service.
-    #[error("the token's audience is {found}; expected {expected}")]
+    #[error("the token's audience is {found}; expected {expected}{hint}")]
     Audience {
         /// What the token says, quoted and cut short.
         found: String,
         /// The configured audiences.
         expected: String,
+        /// A likely cause, or nothing.
+        hint: &'static str,
     },
     /// Past its time.
     #[error("the token expired at {expires_at}; now it is {now}")]

@@ -105,7 +105,21 @@ pub(crate) fn audience<'a>(
         return Ok(audience);
     }
     let expected = list(accepted.iter().map(Audience::as_str));
-    Err(Cause::Audience { found: quoted(found), expected })
+    Err(Cause::Audience { found: quoted(found), expected, hint: audience_hint(found, accepted) })
+}
+
+/// The two mistakes that are made most: another spelling of the same URL, and the service's other URL.
+fn audience_hint(found: &str, accepted: &[Audience]) -> &'static str {
+    let trimmed = found.trim_end_matches('/');
+    if accepted.iter().any(|audience| audience.as_str().trim_end_matches('/') == trimmed) {
+        return "; they differ in the slash at the end, and audiences are compared to the letter";
+    }
+    let is_run_app = |url: &str| url.starts_with("https://") && url.ends_with(".run.app");
+    if is_run_app(found) && accepted.iter().any(|audience| is_run_app(audience.as_str())) {
+        return "; a Cloud Run service has two run.app URLs, and a token for one is none for the other: list both in \
+                AUDIENCE, or set a custom audience";
+    }
+    ""
 }
 
 /// `sub` is there: it is who the account is, whatever its address.

@@ -4,7 +4,7 @@
 //! a token in it, nor the query of the URL.
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 
 use super::cause::Cause;
 use super::rejection;
@@ -15,10 +15,20 @@ pub const TARGET: &str = "countersign::denial";
 
 /// Logs the refusal and makes the answer.
 pub(super) fn answer<B>(cause: &Cause, request: &Request<B>) -> Response<Bytes> {
-    let response = rejection::respond(cause, request.headers());
+    answer_parts(cause, request.method(), request.uri(), request.headers())
+}
+
+/// The same for a request in parts.
+pub(super) fn answer_parts(
+    cause: &Cause,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Response<Bytes> {
+    let response = rejection::respond(cause, headers);
     let code = cause.code();
     let status = rejection::status(cause).as_u16();
-    let (method, path) = (request.method().as_str(), request.uri().path());
+    let (method, path) = (method.as_str(), uri.path());
     match cause {
         Cause::FrontEndMissing => tracing::error!(
             target: TARGET, code, http_request.method = method, http_request.url = path,

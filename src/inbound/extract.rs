@@ -13,7 +13,6 @@ use super::authenticator::Admission;
 use super::cause::Cause;
 use super::denial;
 use super::principal::Principal;
-use super::rejection;
 
 /// Why there is no principal for a handler.
 #[derive(Debug)]
@@ -32,7 +31,8 @@ impl<S: Sync> FromRequestParts<S> for Principal {
         let principal: Option<Self> =
             <Self as OptionalFromRequestParts<S>>::from_request_parts(parts, state).await?;
         principal.ok_or_else(|| {
-            let response = rejection::respond(&Cause::NoToken, &parts.headers);
+            let Parts { method, uri, headers, .. } = parts;
+            let response = denial::answer_parts(&Cause::NoToken, method, uri, headers);
             PrincipalRejection(response.map(Body::from))
         })
     }

@@ -1,5 +1,8 @@
 //! Who is calling: the result of a verification, and of a policy that lets it in.
 
+#[cfg(feature = "emulator")]
+mod for_tests;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -199,6 +202,9 @@ impl std::ops::Deref for Principal {
         &self.0
     }
 }
+
+#[cfg(feature = "emulator")]
+pub use for_tests::TestPrincipalError;
 
 fn present<T>(claim: Claim<T>) -> Option<T> {
     match claim {

@@ -176,3 +176,15 @@ fn causes_for_the_log_quote_what_they_found() {
     );
     assert!(!cause.description().contains("odd"));
 }
+
+#[test]
+fn a_near_miss_of_an_audience_says_what_is_near() {
+    let accepted = ["https://called-1.europe-west1.run.app".parse().unwrap()];
+    let said = |aud: &str| {
+        let json = serde_json::json!({ "aud": aud }).to_string();
+        audience(&claims(&json), &accepted).unwrap_err().to_string()
+    };
+    assert!(said("https://called-1.europe-west1.run.app/").contains("slash"));
+    assert!(said("https://called-abc-ew.a.run.app").contains("two run.app URLs"));
+    assert!(said("https://other.example").ends_with("run.app\""));
+}

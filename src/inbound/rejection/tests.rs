@@ -21,7 +21,7 @@ fn causes() -> Vec<(Cause, u16, &'static str)> {
         (Cause::Claim(ClaimError::Missing { name: "aud" }), 401, "16"),
         (Cause::Claim(ClaimError::WrongType { name: "a", expected: "b", found: "c" }), 401, "16"),
         (Cause::Issuer { found: text(), expected: text() }, 401, "16"),
-        (Cause::Audience { found: text(), expected: text() }, 401, "16"),
+        (Cause::Audience { found: text(), expected: text(), hint: "" }, 401, "16"),
         (Cause::Expired { expires_at: 1, now: 2 }, 401, "16"),
         (Cause::NotYetValid { claim: "iat", from: 2, now: 1 }, 401, "16"),
         (Cause::Lifetime { seconds: 0 }, 401, "16"),
