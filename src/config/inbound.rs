@@ -70,7 +70,7 @@ impl InboundConfig {
                 .map_err(|error| reader.mistake("JWKS_URL", error))
                 .ok()
         });
-        let issuers = reader.list("ISSUERS");
+        let issuers = issuers(reader);
         let in_range = |seconds: &u64| *seconds <= 300;
         let leeway = reader.expected("CLOCK_SKEW_SECONDS", "whole seconds from 0 to 300", in_range);
         Some(Self {
@@ -123,6 +123,18 @@ fn audience(reader: &mut Reader<'_>) -> Option<AudienceSetting> {
         );
     }
     None
+}
+
+fn issuers(reader: &mut Reader<'_>) -> Option<Vec<String>> {
+    const NAME: &str = "ISSUERS";
+    let issuers: Vec<String> = reader.list(NAME)?;
+    if issuers.iter().any(String::is_empty) {
+        reader.mistake(
+            NAME,
+            "an issuer is empty; remove the comma too many, or leave the setting out for Google's",
+        );
+    }
+    Some(issuers)
 }
 
 fn policy(reader: &mut Reader<'_>) -> Option<Policy> {

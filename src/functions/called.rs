@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
@@ -54,9 +55,14 @@ async fn create<E: Entities>(
 
 async fn find<E: Entities>(
     State(entities): State<Arc<E>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Entity>, Problem> {
-    entities.find(&id).await?.map(Json).ok_or_else(|| {
+    // What is not even text is no entity's id.
+    let found = match id {
+        Ok(Path(id)) => entities.find(&id).await?,
+        Err(_) => None,
+    };
+    found.map(Json).ok_or_else(|| {
         Problem::new(StatusCode::NOT_FOUND, "no_such_entity", "there is no entity of this id")
     })
 }

@@ -133,7 +133,7 @@ pub enum Cause {
     #[error("the token's signature is not the one of its key")]
     Signature,
     /// A good token of somebody who is not on the list.
-    #[error("{principal} is not an allowed principal{hint}")]
+    #[error("{} is not an allowed principal{hint}", quoted(.principal))]
     NotAllowed {
         /// Who it is: an e-mail address or a unique id.
         principal: String,

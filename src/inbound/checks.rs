@@ -187,6 +187,11 @@ pub(crate) fn optional_claims(claims: &Claims) -> Result<(), Cause> {
     Ok(())
 }
 
+/// An RS256 signature is as long as its key's modulus (RFC 8017 section 8.2.2), which has 2048 to 8192 bits.
+pub(crate) fn signature_length(signature: &[u8]) -> Result<(), Cause> {
+    if (256..=1_024).contains(&signature.len()) { Ok(()) } else { Err(Cause::Signature) }
+}
+
 fn list<'a>(items: impl Iterator<Item = &'a str>) -> String {
     items.map(|item| format!("{item:?}")).collect::<Vec<_>>().join(" or ")
 }

@@ -86,6 +86,8 @@ impl Waiting {
 /// A token that passed everything but its signature.
 struct Plausible<'t> {
     jws: CompactJws<'t>,
+    /// Empty where Cloud Run has removed it.
+    signature: Vec<u8>,
     claims: Claims,
     times: Times,
     audience: Audience,
@@ -175,6 +177,8 @@ impl Verifier {
         if removed && inner.signature_check == SignatureCheck::Required {
             return Err(Cause::SignatureRemoved);
         }
+        // Before any key is asked for: what cannot be a signature of any key costs no fetch.
+        let signature = if removed { Vec::new() } else { jws.signature()? };
         let header = Header::parse(jws.header())?;
         checks::algorithm(&header)?;
         checks::header_members(&header)?;
@@ -189,7 +193,10 @@ impl Verifier {
         let times = Times::of(&claims)?;
         times.check(now.unix_seconds(), inner.leeway)?;
         checks::optional_claims(&claims)?;
-        Ok(Plausible { jws, claims, times, audience, key_id })
+        if !removed {
+            checks::signature_length(&signature)?;
+        }
+        Ok(Plausible { jws, signature, claims, times, audience, key_id })
     }
 
     fn finish(
@@ -217,8 +224,7 @@ impl Plausible<'_> {
         let key = keys
             .key(&self.key_id)
             .ok_or_else(|| Cause::UnknownKey { kid: quoted(&self.key_id) })?;
-        let signature = self.jws.signature()?;
-        if key.verifies(self.jws.signing_input(), &signature) {
+        if key.verifies(self.jws.signing_input(), &self.signature) {
             Ok(())
         } else {
             Err(Cause::Signature)

@@ -178,6 +178,16 @@ fn causes_for_the_log_quote_what_they_found() {
 }
 
 #[test]
+fn a_signature_is_as_long_as_a_modulus_that_we_take() {
+    for length in [0, 1, 64, 255, 1_025, 12_000] {
+        assert_eq!(code(signature_length(&vec![1; length])), "wrong_signature", "{length}");
+    }
+    for length in [256, 384, 512, 1_024] {
+        assert_eq!(signature_length(&vec![1; length]), Ok(()), "{length}");
+    }
+}
+
+#[test]
 fn a_near_miss_of_an_audience_says_what_is_near() {
     let accepted = ["https://called-1.europe-west1.run.app".parse().unwrap()];
     let said = |aud: &str| {

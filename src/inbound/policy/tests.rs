@@ -54,7 +54,7 @@ fn an_address_that_is_not_verified_does_not_count() {
     }
     let cause = policy(&[&member]).admit(token(&without(claims(), "email"))).unwrap_err();
     assert!(cause.to_string().contains("format=full"), "{cause}");
-    assert!(cause.to_string().starts_with("112233445566778899001 "), "named by sub: {cause}");
+    assert!(cause.to_string().starts_with("\"112233445566778899001\" "), "named by sub: {cause}");
 }
 
 #[test]
