@@ -2,6 +2,12 @@
 //!
 //! Settings are not clap's business: it hands raw text to `config`, which reports everything that is wrong at once.
 
+#[cfg(feature = "emulator")]
+mod demo;
+#[cfg(feature = "emulator")]
+mod emulator;
+#[cfg(feature = "emulator")]
+mod loopback;
 mod serve;
 mod settings;
 mod token;
@@ -28,20 +34,34 @@ async fn dispatch(matches: &ArgMatches) -> ExitCode {
         Some(("called", matches)) => serve::called(matches).await,
         Some(("caller", matches)) => serve::caller(matches).await,
         Some(("token", matches)) => token::run(matches).await,
+        #[cfg(feature = "emulator")]
+        Some(("demo", matches)) => demo::run(matches).await,
+        #[cfg(feature = "emulator")]
+        Some(("emulator", matches)) => emulator::run(matches).await,
         // clap lets nothing else through.
         _ => ExitCode::from(2),
     }
 }
 
 fn command() -> Command {
-    Command::new("countersign")
+    let command = Command::new("countersign")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Function-to-function authentication on Google Cloud Run")
         .subcommand_required(true)
-        .arg_required_else_help(true)
-        .subcommand(serve::called_command())
-        .subcommand(serve::caller_command())
-        .subcommand(token::command())
+        .arg_required_else_help(true);
+    #[cfg(feature = "emulator")]
+    let command = command.subcommand(demo::command());
+    let command = command.subcommand(serve::called_command()).subcommand(serve::caller_command());
+    #[cfg(feature = "emulator")]
+    let command = command.subcommand(emulator::command());
+    command.subcommand(token::command())
+}
+
+/// Says on stderr why a subcommand cannot go on, and gives its exit code: 2 for what was asked for wrongly, 1 for what
+/// failed.
+fn refuse(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
+    eprintln!("countersign: {error}");
+    ExitCode::from(code)
 }
 
 #[cfg(test)]

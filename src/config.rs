@@ -13,6 +13,8 @@
 
 mod called;
 mod caller;
+#[cfg(feature = "emulator")]
+mod emulator;
 mod inbound;
 mod outbound;
 mod process;
@@ -27,6 +29,8 @@ use reader::Reader;
 
 pub use called::CalledConfig;
 pub use caller::CallerConfig;
+#[cfg(feature = "emulator")]
+pub use emulator::EmulatorConfig;
 pub use inbound::{AudienceSetting, InboundConfig, InboundConfigError};
 pub use outbound::{OutboundConfig, OutboundConfigError};
 pub use process::ProcessConfig;

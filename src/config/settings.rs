@@ -56,7 +56,8 @@ pub const SETTINGS: &[Setting] = &[
 ];
 
 /// Read as well, but not for flags: what the platform sets.
-const PLATFORM: &[&str] = &["K_SERVICE", "K_REVISION", "GOOGLE_CLOUD_PROJECT", "SSL_CERT_FILE"];
+const PLATFORM: &[&str] =
+    &["K_SERVICE", "K_REVISION", "GOOGLE_CLOUD_PROJECT", "SSL_CERT_FILE", "NO_COLOR"];
 
 /// Raw settings by name.
 #[derive(Clone, Default)]
@@ -85,6 +86,12 @@ impl Settings {
     pub fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.0.insert(name.to_owned(), value.into());
         self
+    }
+
+    /// Whether the user wants no colours: `NO_COLOR` is set to anything at all (<https://no-color.org>).
+    #[must_use]
+    pub fn no_color(&self) -> bool {
+        self.value("NO_COLOR").is_some()
     }
 
     /// The last words of a process that cannot start: text for people, and one JSON line on Cloud Run, where each line

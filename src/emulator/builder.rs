@@ -134,7 +134,6 @@ impl EmulatorBuilder {
         });
         let metadata = Metadata::new(Arc::clone(&google), default_account, listener.address());
         // The token endpoint, IAM Credentials and STS are further routers to merge here.
-        // The token endpoint, IAM Credentials and STS are further routers to merge here.
         let router = certs::router()
             .merge(admin::router(&google))
             .with_state(Arc::clone(&google))

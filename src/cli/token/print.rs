@@ -10,6 +10,7 @@ use countersign::config::SourceConfig;
 use countersign::identity::Audience;
 use countersign::outbound::IdTokenCache;
 
+use crate::cli::refuse;
 use crate::cli::settings::{SOURCES, settings, with_flags};
 
 pub fn command() -> Command {
@@ -54,9 +55,4 @@ pub async fn run(matches: &ArgMatches) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
-}
-
-fn refuse(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
-    eprintln!("countersign: {error}");
-    ExitCode::from(code)
 }
