@@ -119,6 +119,8 @@ impl Entities for InMemory {
 
     async fn find(&self, id: &str) -> Result<Option<Entity>, Problem> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(id.parse().ok().and_then(|number: u64| kept.entities.get(&number).cloned()))
+        let found = id.parse().ok().and_then(|number: u64| kept.entities.get(&number));
+        // `+1` and `01` are numbers, but not ids.
+        Ok(found.filter(|entity| entity.id == id).cloned())
     }
 }

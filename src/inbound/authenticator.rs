@@ -141,8 +141,9 @@ impl Authenticator {
             return Err(Cause::FrontEndMissing);
         }
         bearer::from_cloud_run(headers).map_err(|cause| match cause {
-            // IAM lets nothing through without a token: so it is not there, and stripped claims prove nothing.
-            Cause::NoToken => {
+            // IAM lets nothing through without a bearer token in either header: so it is not there, and stripped claims
+            // prove nothing. (What it makes of a malformed X-Serverless-Authorization is not known: plainly refused.)
+            Cause::NoToken | Cause::NotBearer { header: "Authorization" } => {
                 self.0.front_end_missing.store(true, Ordering::Relaxed);
                 Cause::FrontEndMissing
             }

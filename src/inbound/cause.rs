@@ -146,9 +146,9 @@ pub enum Cause {
         /// Why the last fetch failed.
         reason: String,
     },
-    /// A request without a token reached a service that relies on Cloud Run's IAM check.
+    /// A request without a bearer token reached a service that relies on Cloud Run's IAM check.
     #[error(
-        "a request without a token reached this service, so Cloud Run's IAM check is not in front of it as \
+        "a request without a bearer token reached this service, so Cloud Run's IAM check is not in front of it as \
          SIGNATURE_CHECK=cloud-run says; everything is refused until a restart: switch the IAM check on \
          (gcloud run services update SERVICE --invoker-iam-check, and remove allUsers), or set SIGNATURE_CHECK=required"
     )]

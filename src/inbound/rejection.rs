@@ -6,7 +6,7 @@
 //! | several tokens | 400, `error="invalid_request"` | 16 |
 //! | a bad token | 401, `error="invalid_token"` | 16 |
 //! | a good token of somebody who is not allowed | 403 | 7 PERMISSION_DENIED |
-//! | no usable keys | 503, `Retry-After` | 14 UNAVAILABLE |
+//! | no usable keys, or IAM is not in front as it was said to be | 503, `Retry-After` | 14 UNAVAILABLE |
 //!
 //! Sources: RFC 6750 section 3, RFC 9457, gRPC's `doc/http-grpc-status-mapping.md` and `statuscodes.md`.
 
@@ -22,7 +22,7 @@ use crate::problem::Problem;
 
 pub use body::ResponseBody;
 
-/// Seconds after which a client may try again when keys are missing: the back-off of the key fetch, and a little.
+/// Seconds after which a client may try again: the back-off of the key fetch, and a little.
 const RETRY_AFTER_SECONDS: &str = "5";
 
 /// The HTTP status that a cause gives.
@@ -42,7 +42,7 @@ pub const fn status(cause: &Cause) -> StatusCode {
 pub fn respond(cause: &Cause, request: &HeaderMap) -> Response<Bytes> {
     let mut response =
         if grpc::is_grpc(request) { grpc::refusal(cause) } else { http_refusal(cause) };
-    if matches!(cause, Cause::NoKeys { .. }) {
+    if status(cause) == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
     }
     response

@@ -241,6 +241,18 @@ async fn behind_cloud_run_a_request_without_a_token_closes_the_service() {
     assert_eq!(bench.get("/whoami", &[real]).await.0, 503, "signatures or not");
 }
 
+#[tokio::test]
+async fn behind_cloud_run_another_scheme_closes_the_service_as_well() {
+    let cloud_run = |builder: VerifierBuilder| builder.signature_check(SignatureCheck::CloudRun);
+    let bench = Bench::with(&[&caller()], cloud_run).await;
+    let basic = [("authorization", "Basic eDp5".to_owned())];
+    let (status, headers, body) = bench.get("/whoami", &basic).await;
+    assert_eq!((status, code(&body).as_str()), (503, "iam_check_missing"));
+    assert!(headers.contains_key(RETRY_AFTER), "as every 503");
+    let real = bench.bearer(&claims());
+    assert_eq!(bench.get("/whoami", &[real]).await.0, 503);
+}
+
 #[test]
 fn behind_cloud_run_an_open_policy_is_an_error() {
     for member in ["allUsers", "allAuthenticatedUsers"] {
