@@ -54,6 +54,7 @@ mod health;
 mod limits;
 mod problem;
 mod service;
+mod stream;
 
 use std::convert::Infallible;
 use std::error::Error;

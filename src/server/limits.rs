@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto;
 
 use super::ServerError;
+use super::stream::Streams;
 use crate::telemetry::RequestLog;
 
 /// The smallest read buffer that hyper works with.
@@ -131,8 +132,8 @@ impl Config {
 
     /// hyper with these limits. Its own header timer stays off: it cannot tell a connection that is idle from one
     /// that has begun a request, and does not run before hyper-util knows the protocol. `connection` has both timers.
-    pub(super) fn http(&self) -> auto::Builder<TokioExecutor> {
-        let mut builder = auto::Builder::new(TokioExecutor::new());
+    pub(super) fn http(&self) -> auto::Builder<Streams> {
+        let mut builder = auto::Builder::new(Streams::new(self.stall));
         let header_bytes = usize::try_from(self.header_bytes).unwrap_or(usize::MAX);
         builder.http1().max_buf_size(header_bytes).header_read_timeout(None);
         if self.header_count != hyper_default::HEADER_COUNT {
