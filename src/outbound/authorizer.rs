@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::header::HOST;
+use http::uri::Authority;
 use http::{HeaderMap, Uri};
 use url::Url;
 
@@ -53,13 +55,15 @@ impl Authorizer {
     /// Start from headers of your own. Copying those of an incoming request would hand its caller's credentials on.
     ///
     /// # Errors
-    /// When the request goes anywhere else, when there is no token, or when the header is taken and there is no other.
+    /// When the request goes anywhere else, by its URI or by a `Host` that it has already, when there is no token, or
+    /// when the header is taken and there is no other.
     pub async fn authorize(
         &self,
         uri: &Uri,
         headers: &mut HeaderMap,
     ) -> Result<(), AuthorizeError> {
         self.admit(uri)?;
+        self.admit_host(headers)?;
         let Inner { audience, headers: mode, tokens, .. } = &*self.0;
         let token = tokens
             .token(audience)
@@ -93,6 +97,20 @@ impl Authorizer {
             return Ok(());
         }
         Err(AuthorizeError::OtherOrigin { own: own.clone(), found: place(uri) })
+    }
+
+    /// Refuses a `Host` of another origin. Google's front ends choose the service by it, behind one certificate and one
+    /// set of addresses for all of them: it sends a request elsewhere as surely as a URI does.
+    fn admit_host(&self, headers: &HeaderMap) -> Result<(), AuthorizeError> {
+        let own = self.origin();
+        let other = headers.get_all(HOST).iter().find(|host| {
+            let authority = Authority::try_from(host.as_bytes());
+            !authority.is_ok_and(|authority| own.is_at(&authority))
+        });
+        match other {
+            None => Ok(()),
+            Some(_) => Err(AuthorizeError::OtherHost { own: own.clone() }),
+        }
     }
 
     pub(super) fn tokens(&self) -> &IdTokenCache {
@@ -186,6 +204,15 @@ pub enum AuthorizeError {
         own: Origin,
         /// Where the request goes.
         found: String,
+    },
+    /// The request has a `Host` of its own, by which the server would take it to be for another.
+    #[error(
+        "the request has a Host header that is not of {own}, and tokens for it are not sent elsewhere: remove the \
+         header, and do not copy those of an incoming request"
+    )]
+    OtherHost {
+        /// The origin that tokens may be sent to.
+        own: Origin,
     },
     /// There is no token.
     #[error("no ID token for audience {audience}: {source}")]
