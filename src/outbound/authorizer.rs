@@ -11,6 +11,7 @@ use super::cache::IdTokenCache;
 use super::called_headers::CalledHeaders;
 use super::origin::{Origin, OriginError};
 use super::source::SourceError;
+use crate::http_client::without_user;
 use crate::identity::Audience;
 
 /// Signs requests to one origin with tokens for one audience. Cheap to clone.
@@ -254,13 +255,5 @@ fn place(uri: &Uri) -> String {
             format!("{scheme}://{host}{user}")
         }
         _ => "a relative URI".to_owned(),
-    }
-}
-
-/// A text that is no URL, without what may be a password.
-pub(super) fn without_user(text: &str) -> String {
-    match text.rsplit_once('@') {
-        Some((_, rest)) => format!("…@{rest}"),
-        None => text.to_owned(),
     }
 }
