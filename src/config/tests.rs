@@ -263,3 +263,11 @@ fn a_password_in_a_url_is_not_repeated() {
         "{error}"
     );
 }
+
+#[test]
+fn an_issuer_without_a_name_is_a_mistake() {
+    for issuers in [",", "accounts.google.com,", "https://accounts.google.com accounts.google.com"]
+    {
+        assert_mistakes(called(&[("ISSUERS", issuers)]), &[("ISSUERS", "separated by commas")]);
+    }
+}
