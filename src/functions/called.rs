@@ -73,10 +73,13 @@ async fn whoami(principal: Principal) -> Json<Value> {
 
 /// The content type does not matter, so that a plain `curl -d` works.
 fn json_object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
-    serde_json::from_slice(body).map_err(|error| {
-        let detail = format!("the body is not a JSON object: {error}");
-        Problem::new(StatusCode::BAD_REQUEST, "malformed_body", detail)
-    })
+    let detail = match serde_json::from_slice(body) {
+        Ok(Value::Object(object)) => return Ok(object),
+        // serde's own error would repeat the value, however long it is.
+        Ok(_) => "the body is not a JSON object, but JSON of another kind".to_owned(),
+        Err(error) => format!("the body is not a JSON object: {error}"),
+    };
+    Err(Problem::new(StatusCode::BAD_REQUEST, "malformed_body", detail))
 }
 
 /// Keeps the newest entities in memory.
@@ -114,5 +117,22 @@ impl Entities for InMemory {
     async fn find(&self, id: &str) -> Result<Option<Entity>, Problem> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(id.parse().ok().and_then(|number: u64| kept.entities.get(&number).cloned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_object_is_refused_and_not_repeated() {
+        for body in ["\"<secret>\"", "[\"<secret>\"]", "<secret>", "{\"a\":<secret>}", ""] {
+            let problem = format!("{:?}", json_object(body.as_bytes()).unwrap_err());
+            assert!(
+                problem.contains("malformed_body") && !problem.contains("<secret>"),
+                "{problem}"
+            );
+        }
+        assert_eq!(json_object(br#"{"bar":1}"#).unwrap()["bar"], 1);
     }
 }
