@@ -24,9 +24,10 @@ pub struct Config {
     /// From the connection to the end of the first request's header, and from the first byte of each later request to
     /// the end of its header (HTTP/1); from the connection to the end of the preface (HTTP/2). Default 10 s.
     pub header_timeout: Duration,
-    /// How long a connection may be idle between two requests; at most twice that passes before it is closed. Default
-    /// 620 s: Google's front ends keep a connection for 600 s and use it again without asking, so the server must not
-    /// be the first to close it (<https://cloud.google.com/load-balancing/docs/https#timeout-keepalive-backends>).
+    /// How long a connection may be idle between two requests; at most twice that passes before it is closed, and an
+    /// HTTP/2 client that does not let go is cut after [`Config::stall`] more. Default 620 s: Google's front ends keep
+    /// a connection for 600 s and use it again without asking, so the server must not be the first to close it
+    /// (<https://cloud.google.com/load-balancing/docs/https#timeout-keepalive-backends>).
     /// When there are as many connections as [`Config::connections`] allows, idle ones are closed after
     /// [`Config::settle`].
     pub keep_alive: Duration,

@@ -423,6 +423,21 @@ async fn at_the_most_connections_idle_ones_make_room() {
     }
 }
 
+/// GOAWAY asks; who does not want to go has to be made to.
+#[tokio::test]
+async fn an_http2_connection_that_does_not_go_makes_room_too() {
+    let config = Config { connections: 1, stall: ms(50), ..patient() };
+    let server = Running::start(config, hello()).await;
+    let mut stubborn = server.connect().await;
+    // An empty SETTINGS frame after the preface, and then nothing, not even an answer to a PING.
+    stubborn.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0").await;
+    let mut client = server.connect().await;
+    client.send(GET).await;
+    assert_eq!(client.response().await.status(), 200);
+    let frames = stubborn.rest().await;
+    assert!(frame_types(&frames).contains(&7), "GOAWAY among {frames:?}");
+}
+
 #[tokio::test]
 async fn a_connection_that_is_idle_is_closed_when_the_last_place_is_taken() {
     let server = Running::start(Config { connections: 2, ..patient() }, hello()).await;
