@@ -49,6 +49,7 @@
 mod accept;
 mod body;
 mod connection;
+mod credentials;
 mod drain;
 mod health;
 mod limits;

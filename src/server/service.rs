@@ -25,7 +25,7 @@ use super::body::{RequestBody, Upload, too_large};
 use super::connection::{Active, Meter};
 use super::health::{App, Probe};
 use super::stream::{self, Streams};
-use super::{Config, problem};
+use super::{Config, credentials, problem};
 use crate::clock::{Clock, Moment};
 use crate::problem::Problem;
 use crate::telemetry::RequestLog;
@@ -110,8 +110,9 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
     type Error = Infallible;
     type Future = Answer;
 
-    fn call(&self, request: Request<Incoming>) -> Answer {
+    fn call(&self, mut request: Request<Incoming>) -> Answer {
         let active = self.meter.begin();
+        credentials::mark(request.headers_mut());
         let version = request.version();
         let context =
             RequestContext::new(request.method(), request.uri(), version, request.headers());
