@@ -49,11 +49,13 @@
 mod accept;
 mod body;
 mod connection;
+mod credentials;
 mod drain;
 mod health;
 mod limits;
 mod problem;
 mod service;
+mod stream;
 
 use std::convert::Infallible;
 use std::error::Error;

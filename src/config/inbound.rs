@@ -181,6 +181,21 @@ fn signature_check(reader: &mut Reader<'_>, policy: Option<&Policy>) -> Option<S
     Some(SignatureCheck::CloudRun)
 }
 
+fn issuers(reader: &mut Reader<'_>) -> Option<Vec<String>> {
+    const NAME: &str = "ISSUERS";
+    let issuers = reader.list::<String>(NAME)?;
+    if issuers.iter().any(|issuer| issuer.is_empty() || issuer.contains(char::is_whitespace)) {
+        reader.mistake(
+            NAME,
+            format!(
+                "found {issuers:?}, expected issuers as tokens name them, separated by commas, for example \
+                 https://accounts.google.com,accounts.google.com; unset it for Google's"
+            ),
+        );
+    }
+    Some(issuers)
+}
+
 /// People's own tokens are made for an OAuth client id, so a list with people in it and no such audience would refuse
 /// every one of them.
 fn check_people(reader: &mut Reader<'_>, audience: &AudienceSetting, policy: &Policy) {

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::reader::Reader;
 use crate::clock::SystemClock;
-use crate::http_client::Roots;
+use crate::http_client::{Roots, without_user};
 use crate::identity::Audience;
 use crate::outbound::{
     CalledHeaders, IdTokenCache, IdTokenClient, IdTokenClientError, MetadataServer,
@@ -112,7 +112,8 @@ fn called_url(reader: &mut Reader<'_>) -> Option<Url> {
             }
         },
         Err(error) => {
-            reader.mistake(NAME, format!("found {text:?}, which is not a URL ({error})"));
+            let found = without_user(text);
+            reader.mistake(NAME, format!("found {found:?}, which is not a URL ({error})"));
             None
         }
     }

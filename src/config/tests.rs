@@ -248,3 +248,26 @@ fn on_cloud_run_the_last_words_are_one_json_line() {
     let text = settings.with("LOG_FORMAT", "text").start_up_failure(&error);
     assert!(text.starts_with("countersign: "));
 }
+
+#[test]
+fn a_password_in_a_url_is_not_repeated() {
+    let error = caller(&[
+        ("CALLED_URL", "https://bob:secret@host:99999/"),
+        ("JWKS_URL", "https://bob:secret@host:99999/"),
+        ("GCE_METADATA_HOST", "bob:secret@host"),
+    ])
+    .unwrap_err();
+    assert_eq!(error.mistakes().len(), 3, "{error}");
+    assert!(
+        error.to_string().contains("…@host") && !error.to_string().contains("secret"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_issuer_without_a_name_is_a_mistake() {
+    for issuers in [",", "accounts.google.com,", "https://accounts.google.com accounts.google.com"]
+    {
+        assert_mistakes(called(&[("ISSUERS", issuers)]), &[("ISSUERS", "separated by commas")]);
+    }
+}

@@ -79,10 +79,13 @@ async fn whoami(principal: Principal) -> Json<Value> {
 
 /// The content type does not matter, so that a plain `curl -d` works.
 fn json_object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
-    serde_json::from_slice(body).map_err(|error| {
-        let detail = format!("the body is not a JSON object: {error}");
-        Problem::new(StatusCode::BAD_REQUEST, "malformed_body", detail)
-    })
+    let detail = match serde_json::from_slice(body) {
+        Ok(Value::Object(object)) => return Ok(object),
+        // serde's own error would repeat the value, however long it is.
+        Ok(_) => "the body is not a JSON object, but JSON of another kind".to_owned(),
+        Err(error) => format!("the body is not a JSON object: {error}"),
+    };
+    Err(Problem::new(StatusCode::BAD_REQUEST, "malformed_body", detail))
 }
 
 /// Keeps the newest entities in memory.
@@ -122,5 +125,22 @@ impl Entities for InMemory {
         let found = id.parse().ok().and_then(|number: u64| kept.entities.get(&number));
         // `+1` and `01` are numbers, but not ids.
         Ok(found.filter(|entity| entity.id == id).cloned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_object_is_refused_and_not_repeated() {
+        for body in ["\"<secret>\"", "[\"<secret>\"]", "<secret>", "{\"a\":<secret>}", ""] {
+            let problem = format!("{:?}", json_object(body.as_bytes()).unwrap_err());
+            assert!(
+                problem.contains("malformed_body") && !problem.contains("<secret>"),
+                "{problem}"
+            );
+        }
+        assert_eq!(json_object(br#"{"bar":1}"#).unwrap()["bar"], 1);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::header::HOST;
+use http::uri::Authority;
 use http::{HeaderMap, Uri};
 use url::Url;
 
@@ -9,6 +11,7 @@ use super::cache::IdTokenCache;
 use super::called_headers::CalledHeaders;
 use super::origin::{Origin, OriginError};
 use super::source::SourceError;
+use crate::http_client::without_user;
 use crate::identity::Audience;
 
 /// Signs requests to one origin with tokens for one audience. Cheap to clone.
@@ -53,13 +56,15 @@ impl Authorizer {
     /// Start from headers of your own. Copying those of an incoming request would hand its caller's credentials on.
     ///
     /// # Errors
-    /// When the request goes anywhere else, when there is no token, or when the header is taken and there is no other.
+    /// When the request goes anywhere else, by its URI or by a `Host` that it has already, when there is no token, or
+    /// when the header is taken and there is no other.
     pub async fn authorize(
         &self,
         uri: &Uri,
         headers: &mut HeaderMap,
     ) -> Result<(), AuthorizeError> {
         self.admit(uri)?;
+        self.admit_host(headers)?;
         let Inner { audience, headers: mode, tokens, .. } = &*self.0;
         let token = tokens
             .token(audience)
@@ -93,6 +98,20 @@ impl Authorizer {
             return Ok(());
         }
         Err(AuthorizeError::OtherOrigin { own: own.clone(), found: place(uri) })
+    }
+
+    /// Refuses a `Host` of another origin. Google's front ends choose the service by it, behind one certificate and one
+    /// set of addresses for all of them: it sends a request elsewhere as surely as a URI does.
+    fn admit_host(&self, headers: &HeaderMap) -> Result<(), AuthorizeError> {
+        let own = self.origin();
+        let other = headers.get_all(HOST).iter().find(|host| {
+            let authority = Authority::try_from(host.as_bytes());
+            !authority.is_ok_and(|authority| own.is_at(&authority))
+        });
+        match other {
+            None => Ok(()),
+            Some(_) => Err(AuthorizeError::OtherHost { own: own.clone() }),
+        }
     }
 
     pub(super) fn tokens(&self) -> &IdTokenCache {
@@ -187,6 +206,15 @@ pub enum AuthorizeError {
         /// Where the request goes.
         found: String,
     },
+    /// The request has a `Host` of its own, by which the server would take it to be for another.
+    #[error(
+        "the request has a Host header that is not of {own}, and tokens for it are not sent elsewhere: remove the \
+         header, and do not copy those of an incoming request"
+    )]
+    OtherHost {
+        /// The origin that tokens may be sent to.
+        own: Origin,
+    },
     /// There is no token.
     #[error("no ID token for audience {audience}: {source}")]
     NoToken {
@@ -227,13 +255,5 @@ fn place(uri: &Uri) -> String {
             format!("{scheme}://{host}{user}")
         }
         _ => "a relative URI".to_owned(),
-    }
-}
-
-/// A text that is no URL, without what may be a password.
-pub(super) fn without_user(text: &str) -> String {
-    match text.rsplit_once('@') {
-        Some((_, rest)) => format!("…@{rest}"),
-        None => text.to_owned(),
     }
 }

@@ -10,13 +10,11 @@ use std::time::Duration;
 use http::{Method, Uri};
 use url::Url;
 
-use super::authorizer::{
-    AuthorizeError, Authorizer, AuthorizerBuilder, AuthorizerError, without_user,
-};
+use super::authorizer::{AuthorizeError, Authorizer, AuthorizerBuilder, AuthorizerError};
 use super::cache::IdTokenCache;
 use super::called_headers::CalledHeaders;
 use super::request::{SendError, SignedRequest, uri};
-use crate::http_client::{self, HttpClientError, Roots};
+use crate::http_client::{self, HttpClientError, Roots, without_user};
 use crate::identity::Audience;
 
 /// A client for one called service. Cheap to clone; clones share connections and tokens.

@@ -230,7 +230,7 @@ pub enum MetadataServerError {
          for example {DEFAULT_HOST} or 127.0.0.1:9090"
     )]
     Host {
-        /// What was given.
+        /// What was given, without what is before an `@`.
         found: String,
     },
     /// The HTTP client cannot be set up.
@@ -239,7 +239,7 @@ pub enum MetadataServerError {
 }
 
 fn root(host: &str) -> Result<Url, MetadataServerError> {
-    let wrong = || MetadataServerError::Host { found: host.to_owned() };
+    let wrong = || MetadataServerError::Host { found: http_client::without_user(host) };
     let bare = host.strip_prefix("http://").unwrap_or(host);
     let bare = bare.strip_suffix('/').unwrap_or(bare);
     let authority: Authority = bare.parse().map_err(|_| wrong())?;
@@ -269,10 +269,16 @@ mod tests {
 
     #[test]
     fn what_is_no_host_is_refused_by_name() {
-        for host in ["", "https://h", "h/p", "u@h", "h:port", "h:99999", "a b", "h?x", "http://"] {
+        for host in ["", "https://h", "h/p", "h:port", "h:99999", "a b", "h?x", "http://"] {
             let error = root(host).unwrap_err();
             assert!(error.to_string().contains(&format!("{host:?}")), "{error}");
         }
+    }
+
+    #[test]
+    fn a_user_is_refused_and_not_repeated() {
+        let error = root("bob:secret@h").unwrap_err().to_string();
+        assert!(error.contains("…@h") && !error.contains("secret"), "{error}");
     }
 
     proptest::proptest! {

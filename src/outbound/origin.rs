@@ -66,8 +66,12 @@ impl Origin {
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
             return false;
         };
-        *scheme == self.scheme
-            && !authority.as_str().contains('@')
+        *scheme == self.scheme && self.is_at(authority)
+    }
+
+    /// Whether host and port are this origin's, and nothing stands before them.
+    pub(super) fn is_at(&self, authority: &Authority) -> bool {
+        !authority.as_str().contains('@')
             && authority.host().eq_ignore_ascii_case(&self.host)
             && port(authority, self.default_port()) == Some(self.port)
     }

@@ -7,6 +7,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -87,6 +88,8 @@ struct Watchdog<'a> {
     head_runs: bool,
     idle: Pin<&'a mut Sleep>,
     requests_seen: usize,
+    /// There was no request either when the timer fired last, or when the client was asked to go.
+    was_idle: bool,
     leaving: Leaving,
     closing: bool,
 }
@@ -117,6 +120,7 @@ impl<'a> Watchdog<'a> {
             head_runs: true,
             idle,
             requests_seen: 0,
+            was_idle: false,
             leaving,
             closing: false,
         }
@@ -126,7 +130,7 @@ impl<'a> Watchdog<'a> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         if self.leaving != Leaving::No && self.time_to_leave(cx) {
             self.leaving = Leaving::No;
-            self.closing = true;
+            self.close();
             return Poll::Ready(Event::Close);
         }
         match (self.leaving, self.meter.head()) {
@@ -162,20 +166,36 @@ impl<'a> Watchdog<'a> {
         }
     }
 
+    /// From now on the client is asked to go. One without a request has [`Config::stall`] to do so: GOAWAY is a plea
+    /// that an HTTP/2 client can ignore, and nothing would make room for others.
+    fn close(&mut self) {
+        self.closing = true;
+        self.requests_seen = self.meter.requests();
+        self.was_idle = self.meter.active() == 0;
+        self.idle.set(sleep(self.patience()));
+    }
+
+    /// How long until the next look at whether there is a request.
+    fn patience(&self) -> Duration {
+        let Config { keep_alive, stall, .. } = *self.config;
+        if self.closing { stall.min(keep_alive) } else { keep_alive }
+    }
+
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         loop {
             ready!(self.idle.as_mut().poll(cx));
             let requests = self.meter.requests();
             let idle = self.meter.active() == 0 && requests == self.requests_seen;
-            self.requests_seen = requests;
-            self.idle.set(sleep(self.config.keep_alive));
-            if idle && self.closing {
-                return Poll::Ready(Event::Cut("the client did not let an idle connection go"));
-            }
-            if idle {
-                self.closing = true;
+            if idle && !self.closing {
+                self.close();
                 return Poll::Ready(Event::Close);
             }
+            if idle && self.was_idle {
+                return Poll::Ready(Event::Cut("the client did not let an idle connection go"));
+            }
+            self.requests_seen = requests;
+            self.was_idle = idle;
+            self.idle.set(sleep(self.patience()));
         }
     }
 

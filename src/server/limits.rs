@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto;
 
 use super::ServerError;
+use super::stream::Streams;
 use crate::telemetry::RequestLog;
 
 /// The smallest read buffer that hyper works with.
@@ -23,9 +24,10 @@ pub struct Config {
     /// From the connection to the end of the first request's header, and from the first byte of each later request to
     /// the end of its header (HTTP/1); from the connection to the end of the preface (HTTP/2). Default 10 s.
     pub header_timeout: Duration,
-    /// How long a connection may be idle between two requests; at most twice that passes before it is closed. Default
-    /// 620 s: Google's front ends keep a connection for 600 s and use it again without asking, so the server must not
-    /// be the first to close it (<https://cloud.google.com/load-balancing/docs/https#timeout-keepalive-backends>).
+    /// How long a connection may be idle between two requests; at most twice that passes before it is closed, and an
+    /// HTTP/2 client that does not let go is cut after [`Config::stall`] more. Default 620 s: Google's front ends keep
+    /// a connection for 600 s and use it again without asking, so the server must not be the first to close it
+    /// (<https://cloud.google.com/load-balancing/docs/https#timeout-keepalive-backends>).
     /// When there are as many connections as [`Config::connections`] allows, idle ones are closed after
     /// [`Config::settle`].
     pub keep_alive: Duration,
@@ -131,8 +133,8 @@ impl Config {
 
     /// hyper with these limits. Its own header timer stays off: it cannot tell a connection that is idle from one
     /// that has begun a request, and does not run before hyper-util knows the protocol. `connection` has both timers.
-    pub(super) fn http(&self) -> auto::Builder<TokioExecutor> {
-        let mut builder = auto::Builder::new(TokioExecutor::new());
+    pub(super) fn http(&self) -> auto::Builder<Streams> {
+        let mut builder = auto::Builder::new(Streams::new(self.stall));
         let header_bytes = usize::try_from(self.header_bytes).unwrap_or(usize::MAX);
         builder.http1().max_buf_size(header_bytes).header_read_timeout(None);
         if self.header_count != hyper_default::HEADER_COUNT {

@@ -17,7 +17,6 @@ use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioExecutor;
 use hyper_util::server::conn::auto;
 use tokio::task::futures::TaskLocalFuture;
 use tower_service::Service;
@@ -25,7 +24,8 @@ use tower_service::Service;
 use super::body::{RequestBody, Upload, too_large};
 use super::connection::{Active, Meter};
 use super::health::{App, Probe};
-use super::{Config, problem};
+use super::stream::{self, Streams};
+use super::{Config, credentials, problem};
 use crate::clock::{Clock, Moment};
 use crate::problem::Problem;
 use crate::telemetry::RequestLog;
@@ -34,7 +34,7 @@ use crate::telemetry::request::{CURRENT, RequestContext, with_current};
 /// What all connections share.
 pub(super) struct Shared {
     pub(super) config: Config,
-    pub(super) http: auto::Builder<TokioExecutor>,
+    pub(super) http: auto::Builder<Streams>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) app: OnceLock<App>,
     pub(super) draining: AtomicBool,
@@ -110,8 +110,9 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
     type Error = Infallible;
     type Future = Answer;
 
-    fn call(&self, request: Request<Incoming>) -> Answer {
+    fn call(&self, mut request: Request<Incoming>) -> Answer {
         let active = self.meter.begin();
+        credentials::mark(request.headers_mut());
         let version = request.version();
         let context =
             RequestContext::new(request.method(), request.uri(), version, request.headers());
@@ -275,7 +276,9 @@ impl http_body::Body for AnswerBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        self.project().inner.poll_frame(cx)
+        let frame = self.project().inner.poll_frame(cx);
+        stream::note(&frame);
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -147,19 +147,28 @@ impl Visit for Record {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        let mut text = Bounded::default();
-        let mut result = write!(text, "{value}");
-        let mut source = value.source();
-        while let (Ok(()), Some(cause)) = (result, source) {
-            result = write!(text, ": {cause}");
-            source = cause.source();
-        }
-        self.put(field.name(), text.finish().into());
+        self.put(field.name(), with_causes(value).into());
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.put(field.name(), bounded_format(format_args!("{value:?}")).into());
     }
+}
+
+/// An error and its causes. Some errors tell theirs by themselves, for whoever sees the message alone: what has been
+/// said is not said again.
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = Bounded::default();
+    let mut result = write!(text, "{error}");
+    let mut source = error.source();
+    while let (Ok(()), Some(cause)) = (result, source) {
+        let told = bounded_format(format_args!("{cause}"));
+        if !text.text.contains(&told) {
+            result = write!(text, ": {told}");
+        }
+        source = cause.source();
+    }
+    text.finish()
 }
 
 /// At most [`TEXT_LIMIT`] bytes of a text, with a sign that there was more.
@@ -224,6 +233,24 @@ mod tests {
             assert_eq!(Severity::parse(name), Some(severity));
         }
         assert_eq!(Severity::parse("error"), None);
+    }
+
+    #[test]
+    fn a_cause_that_the_error_tells_itself_is_not_told_twice() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("no token from {place}: {source}; look there")]
+        struct Outer {
+            place: &'static str,
+            source: Middle,
+        }
+        #[derive(Debug, thiserror::Error)]
+        #[error("no answer")]
+        struct Middle(#[source] std::io::Error);
+
+        let refused = || Middle(std::io::Error::other("refused"));
+        assert_eq!(with_causes(&refused()), "no answer: refused");
+        let error = Outer { place: "here", source: refused() };
+        assert_eq!(with_causes(&error), "no token from here: no answer; look there: refused");
     }
 
     #[test]

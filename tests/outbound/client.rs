@@ -6,7 +6,7 @@ use countersign::http_client::Roots;
 use countersign::outbound::{
     AuthorizeError, CalledHeaders, IdTokenCache, IdTokenClient, IdTokenClientBuilder, SendError,
 };
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde_json::json;
 
@@ -168,6 +168,34 @@ async fn a_redirect_is_handed_over_and_not_followed() {
     let response = client.get(&format!("/to?{}/", evil.url())).send().await.unwrap();
     assert_eq!(response.status(), 307);
     assert_eq!(evil.count(), 0);
+}
+
+/// Google's front ends choose the service by `Host`, behind one certificate for all of `*.run.app`: a `Host` copied from an
+/// incoming request would carry the token to whatever service it names.
+#[tokio::test]
+async fn a_host_header_does_not_turn_a_request_aside() {
+    let (google, called) = (Google::start().await, Called::start().await);
+    let client = client(&google, &called);
+    let own = called.url().strip_prefix("http://").unwrap().to_owned();
+    let evil = HeaderValue::from_static("evil-1.europe-west1.run.app");
+    let send = |hosts: Vec<HeaderValue>| {
+        hosts.into_iter().fold(client.get("/"), |request, host| request.header(HOST, host)).send()
+    };
+    for hosts in [
+        vec![evil.clone()],
+        vec![own.parse().unwrap(), evil.clone()],
+        vec![HeaderValue::from_static("")],
+        vec![HeaderValue::from_static("127.0.0.1:1")],
+        vec![format!("u@{own}").parse().unwrap()],
+        vec![HeaderValue::from_bytes(b"\xff").unwrap()],
+    ] {
+        let error = send(hosts.clone()).await.unwrap_err();
+        let other = matches!(error, SendError::Authorize(AuthorizeError::OtherHost { .. }));
+        assert!(other, "{hosts:?}: {error:?}");
+        assert!(error.to_string().contains("Host"), "{error}");
+    }
+    assert_eq!((google.count(), called.count()), (0, 0));
+    send(vec![own.parse().unwrap()]).await.expect("its own name is no other");
 }
 
 /// threats.md row 22: never an unauthenticated call.

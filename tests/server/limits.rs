@@ -9,8 +9,8 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::routing::{any, get, post};
 use countersign::server::Config;
-use http_body_util::BodyExt;
-use tokio::io::AsyncReadExt;
+use http_body_util::{BodyExt, Full};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
 fn hello() -> Router {
@@ -306,6 +306,75 @@ async fn a_client_that_takes_nothing_is_cut() {
     drop(client);
 }
 
+/// An HTTP/2 client needs not stop reading for that: it opens no window (RFC 9113 section 5.2). Its pings are answered all
+/// the while, so neither they nor idleness would ever end it.
+#[tokio::test]
+async fn an_http2_client_that_opens_no_window_loses_its_stream() {
+    // An empty window for every stream, and `GET /` of `h` without a body.
+    const SETTINGS: &[u8] = b"\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0";
+    const HEADERS: &[u8] = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01h";
+    let dropped = Dropped::default();
+    let watched = dropped.clone();
+    let small = move || {
+        let guard = watched.guard();
+        let body = Body::new(Full::new(Bytes::from_static(b"hello")).map_frame(move |frame| {
+            let _ = &guard;
+            frame
+        }));
+        async move { body }
+    };
+    let config = Config { stall: ms(50), ..patient() };
+    let server = Running::start(config, Router::new().route("/", get(small))).await;
+    let mut client = server.connect().await;
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    within("sending", client.0.write_all(&[SETTINGS, HEADERS].concat())).await.unwrap();
+    dropped.happened().await;
+
+    // The others are not its business: an answer that makes its client wait is another thing.
+    let answer = http2().get(server.url("/")).send().await.unwrap();
+    assert_eq!(answer.text().await.unwrap(), "hello");
+    drop(client);
+}
+
+#[tokio::test]
+async fn an_http2_answer_may_be_silent_for_longer() {
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
+    let receiver = Arc::new(tokio::sync::Mutex::new(Some(receiver)));
+    let slow = move || {
+        let receiver = Arc::clone(&receiver);
+        async move { Body::new(Channel(receiver.lock().await.take().unwrap())) }
+    };
+    let config = Config { stall: ms(50), ..patient() };
+    let router = Router::new().route("/", get(slow)).route("/late", post(late));
+    let server = Running::start(config, router).await;
+    let mut answer = http2().get(server.url("/")).send().await.unwrap();
+    // When others in turn have stalled for their time, this one's would be over too, if it counted.
+    for _ in 0..3 {
+        let mut client = server.connect().await;
+        client.send("POST /late HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n").await;
+        assert_eq!(client.response().await.status(), 408);
+    }
+    sender.send(Bytes::from_static(b"at last")).await.unwrap();
+    assert_eq!(within("a chunk", answer.chunk()).await.unwrap().unwrap(), "at last");
+}
+
+async fn late(_: Bytes) {}
+
+/// A body whose data comes when it comes.
+struct Channel(tokio::sync::mpsc::Receiver<Bytes>);
+
+impl http_body::Body for Channel {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        self.0.poll_recv(context).map(|data| data.map(|data| Ok(http_body::Frame::data(data))))
+    }
+}
+
 /// So many connections, or as many as this process may have with both ends in it and some room for other tests.
 fn as_many_as_possible(wanted: usize) -> usize {
     #[cfg(unix)]
@@ -352,6 +421,21 @@ async fn at_the_most_connections_idle_ones_make_room() {
         assert_eq!(client.response().await.status(), 200);
         idle.push(client);
     }
+}
+
+/// GOAWAY asks; who does not want to go has to be made to.
+#[tokio::test]
+async fn an_http2_connection_that_does_not_go_makes_room_too() {
+    let config = Config { connections: 1, stall: ms(50), ..patient() };
+    let server = Running::start(config, hello()).await;
+    let mut stubborn = server.connect().await;
+    // An empty SETTINGS frame after the preface, and then nothing, not even an answer to a PING.
+    stubborn.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0").await;
+    let mut client = server.connect().await;
+    client.send(GET).await;
+    assert_eq!(client.response().await.status(), 200);
+    let frames = stubborn.rest().await;
+    assert!(frame_types(&frames).contains(&7), "GOAWAY among {frames:?}");
 }
 
 #[tokio::test]

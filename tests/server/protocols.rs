@@ -142,6 +142,26 @@ async fn a_handler_sees_its_requests_trace() {
     assert_eq!(TraceContext::current(), None);
 }
 
+/// Whoever logs a request's headers, by a layer or by hand, logs them by `Debug`.
+#[tokio::test]
+async fn credentials_are_not_in_the_debug_of_a_handlers_headers() {
+    let router =
+        Router::new().route("/", get(|headers: HeaderMap| async move { format!("{headers:?}") }));
+    let server = Running::start(patient(), router).await;
+    for client in [http1(), http2()] {
+        let request = client
+            .get(server.url("/"))
+            .header("authorization", "Bearer one.secret")
+            .header("x-serverless-authorization", "bearer two.secret")
+            .header("x-serverless-authorization", "bearer three.secret")
+            .header("cookie", "session=four.secret")
+            .header("x-other", "shown");
+        let text = request.send().await.unwrap().text().await.unwrap();
+        assert!(text.contains("shown") && text.contains("authorization"), "{text}");
+        assert!(!text.contains("secret"), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn a_port_that_is_taken_is_told() {
     let server = Running::start(patient(), router()).await;

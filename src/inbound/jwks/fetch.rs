@@ -37,7 +37,8 @@ impl KeyUrl {
     /// # Errors
     /// When it is not a URL, is neither https nor an admitted loopback URL, or carries credentials.
     pub fn parse(text: &str, trust_loopback: bool) -> Result<Self, KeyUrlError> {
-        let url = Url::parse(text).map_err(|_| KeyUrlError::NotAUrl(text.to_owned()))?;
+        let url =
+            Url::parse(text).map_err(|_| KeyUrlError::NotAUrl(http_client::without_user(text)))?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(KeyUrlError::Credentials);
         }
