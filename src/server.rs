@@ -52,6 +52,7 @@ mod connection;
 mod credentials;
 mod drain;
 mod health;
+mod json_object;
 mod limits;
 mod problem;
 mod service;
@@ -69,6 +70,7 @@ use tokio::net::TcpListener;
 
 pub use self::drain::termination_signal;
 pub use self::health::{App, ReadinessCheck};
+pub use self::json_object::json_object;
 pub use self::limits::Config;
 pub use self::problem::{method_not_allowed, not_found};
 use self::service::Shared;

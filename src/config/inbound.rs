@@ -125,18 +125,6 @@ fn audience(reader: &mut Reader<'_>) -> Option<AudienceSetting> {
     None
 }
 
-fn issuers(reader: &mut Reader<'_>) -> Option<Vec<String>> {
-    const NAME: &str = "ISSUERS";
-    let issuers: Vec<String> = reader.list(NAME)?;
-    if issuers.iter().any(String::is_empty) {
-        reader.mistake(
-            NAME,
-            "an issuer is empty; remove the comma too many, or leave the setting out for Google's",
-        );
-    }
-    Some(issuers)
-}
-
 fn policy(reader: &mut Reader<'_>) -> Option<Policy> {
     let Some(members) = reader.list::<Member>("ALLOWED_PRINCIPALS") else {
         if !reader.has_mistake("ALLOWED_PRINCIPALS") {
