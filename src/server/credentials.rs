@@ -1,9 +1,11 @@
 //! A request's credentials, marked as what they are.
 
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE, Entry};
+use http::{HeaderMap, HeaderName};
 
-use crate::identity::X_SERVERLESS_AUTHORIZATION;
+/// Where Cloud Run's IAM check looks first.
+const X_SERVERLESS_AUTHORIZATION: HeaderName =
+    HeaderName::from_static("x-serverless-authorization");
 
 /// Marks them sensitive: `Debug` does not show them then, whoever prints the headers on the way.
 pub(super) fn mark(headers: &mut HeaderMap) {
