@@ -19,6 +19,9 @@ use reqwest::redirect::Policy;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::{ClientConfig, RootCertStore};
+use url::Url;
+
+use crate::identity::audience::is_loopback;
 
 /// What a certificate file may weigh: a full system bundle has about 250 KiB.
 const MAX_PEM_BYTES: usize = 4 << 20;
@@ -128,16 +131,24 @@ pub(crate) fn plain(connect_timeout: Duration) -> Result<reqwest::Client, HttpCl
     build("plain", no_authority, |client| client.no_proxy(), connect_timeout)
 }
 
-/// The client for everything on the network: https only, by the given roots, through the system's proxy if there is
-/// one, no redirects.
+/// The client for this URL: [`plain`] for http, which its owner has admitted on loopback only; for the rest https only,
+/// by the given roots, through the system's proxy if there is one and the URL is not on loopback, no redirects.
 ///
 /// `connect_timeout` bounds the opening of a connection; a deadline for the whole exchange is the caller's business.
-pub(crate) fn https(
+pub(crate) fn for_url(
+    url: &Url,
     connect_timeout: Duration,
     roots: &Roots,
 ) -> Result<reqwest::Client, HttpClientError> {
+    if url.scheme() == "http" {
+        return plain(connect_timeout);
+    }
     let roots = RootCertStore::clone(&roots.0);
-    build("https", roots, |client| client.https_only(true), connect_timeout)
+    let adapt = |client: reqwest::ClientBuilder| {
+        let client = client.https_only(true);
+        if is_loopback(url) { client.no_proxy() } else { client }
+    };
+    build("https", roots, adapt, connect_timeout)
 }
 
 fn build(

@@ -109,7 +109,11 @@ impl Service {
         router: Router,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServiceError> {
-        telemetry::install(&self.process.telemetry)?;
+        match telemetry::install(&self.process.telemetry) {
+            // A process may have a subscriber of its own; it hears our events as well.
+            Ok(()) | Err(TelemetryError::AlreadyInstalled) => {}
+            Err(error) => return Err(error.into()),
+        }
         self.learn_project();
         let server = Server::bind(self.process.server.clone()).await?;
         warn_of_open_doors(&self.inbound, self.calls);
@@ -211,7 +215,8 @@ fn say_what_is_trusted(inbound: &InboundConfig, authenticator: &Authenticator) {
 fn warn_of_open_doors(inbound: &InboundConfig, calls: bool) {
     if inbound.trust_emulator {
         tracing::warn!(
-            "TRUST_EMULATOR=1: keys over http from loopback are trusted; never set this in production"
+            "TRUST_EMULATOR=1: keys over http from loopback are trusted, and this listens on 127.0.0.1 unless HOST says \
+             otherwise; never set it in production"
         );
     }
     for member in inbound.policy.members() {
@@ -242,7 +247,8 @@ async fn run(service: Service, router: Router) -> ExitCode {
 
 /// What fails after the settings were read: one line in the log, or on stderr where there is no log yet.
 fn fail(error: &ServiceError) -> ExitCode {
-    if matches!(error, ServiceError::Telemetry(_)) {
+    // Where nothing is logged, it is said all the same.
+    if !tracing::enabled!(tracing::Level::ERROR) {
         eprintln!("countersign: {error}");
     }
     tracing::error!(error = error as &dyn std::error::Error, "the service cannot go on: {error}");

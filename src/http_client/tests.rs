@@ -63,11 +63,16 @@ fn chain(error: &dyn std::error::Error) -> String {
     line
 }
 
+/// Whose client to build: one on loopback, for which no proxy counts.
+fn any_https() -> Url {
+    "https://localhost/".parse().unwrap()
+}
+
 #[tokio::test]
 async fn https_refuses_a_server_that_signed_its_own_certificate() {
     let (_, certificate, key) = self_signed("localhost");
     let address = serve_tls(certificate, key);
-    let client = https(CONNECT, &Roots::bundled()).unwrap();
+    let client = for_url(&any_https(), CONNECT, &Roots::bundled()).unwrap();
     let url = format!("https://localhost:{}/", address.port());
     let error = client.get(url).send().await.unwrap_err();
     assert!(chain(&error).contains("UnknownIssuer"), "{}", chain(&error));
@@ -78,7 +83,7 @@ async fn https_accepts_an_authority_of_the_pem_bundle_for_its_own_name_only() {
     let (pem, certificate, key) = self_signed("localhost");
     let address = serve_tls(certificate, key);
     let roots = Roots::bundled().with_pem(pem.as_bytes()).unwrap();
-    let client = https(CONNECT, &roots).unwrap();
+    let client = for_url(&any_https(), CONNECT, &roots).unwrap();
 
     let url = format!("https://localhost:{}/", address.port());
     assert_eq!(client.get(url).send().await.unwrap().status(), 204);
@@ -90,7 +95,7 @@ async fn https_accepts_an_authority_of_the_pem_bundle_for_its_own_name_only() {
 #[tokio::test]
 async fn https_does_not_speak_http() {
     let address = serve(|tcp| answer(tcp, "HTTP/1.1 204 No Content\r\n\r\n"));
-    let client = https(CONNECT, &Roots::bundled()).unwrap();
+    let client = for_url(&any_https(), CONNECT, &Roots::bundled()).unwrap();
     assert!(client.get(format!("http://{address}/")).send().await.unwrap_err().is_builder());
 }
 

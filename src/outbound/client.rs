@@ -148,11 +148,7 @@ impl IdTokenClientBuilder {
     /// client cannot be set up.
     pub fn build(self) -> Result<IdTokenClient, IdTokenClientError> {
         let (authorizer, url) = self.authorizer.build_with_url()?;
-        let http = if authorizer.origin().is_https() {
-            http_client::https(self.connect_timeout, &self.roots)?
-        } else {
-            http_client::plain(self.connect_timeout)?
-        };
+        let http = http_client::for_url(&url, self.connect_timeout, &self.roots)?;
         Ok(IdTokenClient { http, authorizer, url, deadline: self.deadline })
     }
 }

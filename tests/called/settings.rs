@@ -89,7 +89,7 @@ async fn settings_that_would_open_the_door_are_refused() {
     refused_with("CLOCK_SKEW_SECONDS", "-1", "from 0 to 300").await;
     refused_with("AUDIENCE", "https://called.example,,", "is empty").await;
     refused_with("AUDIENCE", "https://called.example?x=1", "query").await;
-    refused_with("ISSUERS", "https://accounts.google.com,", "empty").await;
+    refused_with("ISSUERS", "https://accounts.google.com,", "as tokens name them").await;
     refused_with("HOST", "localhost", "an IP address").await;
     refused_with("LOG_FORMAT", "xml", "json or text").await;
     refused_with("RUST_LOG", "countersign=loud", "RUST_LOG").await;

@@ -19,7 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("identity", &[]),
     ("problem", &[]),
-    ("http_client", &[]),
+    ("http_client", &["identity"]),
     // The two halves do not know each other.
     ("inbound", &["clock", "identity", "problem", "http_client"]),
     ("outbound", &["clock", "identity", "problem", "http_client"]),

@@ -133,11 +133,7 @@ impl Fetcher {
         limits: FetchLimits,
         roots: &Roots,
     ) -> Result<Self, HttpClientError> {
-        let client = if url.0.scheme() == "http" {
-            http_client::plain(limits.connect)?
-        } else {
-            http_client::https(limits.connect, roots)?
-        };
+        let client = http_client::for_url(&url.0, limits.connect, roots)?;
         Ok(Self { client, url, limits })
     }
 
