@@ -157,7 +157,7 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<Node<'de>, A::Error> {
-        let mut seen = Seen::default();
+        let mut seen = Seen::new();
         while let Some(Name(name)) = members.next_key()? {
             let value = members.next_value_seed(self.inside())?;
             if let Some(member) = &mut self.member {
@@ -198,7 +198,6 @@ impl<'de> serde::Deserialize<'de> for Name<'de> {
 }
 
 /// The names of one object so far: a list while it is short, a set when somebody makes it long.
-#[derive(Default)]
 struct Seen<'de> {
     few: Vec<Cow<'de, str>>,
     many: HashSet<Cow<'de, str>>,
@@ -206,6 +205,11 @@ struct Seen<'de> {
 
 impl<'de> Seen<'de> {
     const FEW: usize = 24;
+
+    fn new() -> Self {
+        // What Google's tokens have, and a little: one allocation for most.
+        Self { few: Vec::with_capacity(12), many: HashSet::new() }
+    }
 
     /// Takes the name in, or hands it back if it is there already.
     fn insert(&mut self, name: Cow<'de, str>) -> Option<Cow<'de, str>> {
