@@ -32,26 +32,36 @@
 //! Signing and publishing are this module's own code and share nothing with the code that verifies, so that both
 //! cannot agree on one mistake.
 
+mod access_tokens;
+mod account_keys;
 mod accounts;
 mod admin;
 mod builder;
 mod certs;
+mod credentials;
 mod error;
 mod faults;
 mod front_end;
 mod google;
+mod iam_credentials;
+mod jwt;
 mod keys;
 mod listener;
 mod metadata;
+mod oauth;
 mod offset_clock;
 mod pages;
 mod port;
+mod principal;
+mod sts;
 mod token;
+mod token_endpoint;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 pub use self::builder::EmulatorBuilder;
+pub use self::credentials::{CredentialKind, CredentialSpec};
 pub use self::error::EmulatorError;
 pub use self::faults::{Endpoint, Fault, FaultKind};
 pub use self::front_end::{

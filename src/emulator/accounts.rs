@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::EmulatorError;
 
 /// What the addresses of service accounts end in.
-const SERVICE_ACCOUNT_SUFFIX: &str = ".gserviceaccount.com";
+pub(super) const SERVICE_ACCOUNT_SUFFIX: &str = ".gserviceaccount.com";
 
 /// A service account or a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +78,12 @@ impl Directory {
             accounts.insert(account.email.clone(), Arc::clone(&account));
         }
         account
+    }
+
+    /// The account of this address, if it has been named before.
+    pub(super) fn find(&self, email: &str) -> Option<Arc<Account>> {
+        let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.get(&email.to_ascii_lowercase()).cloned()
     }
 
     /// The account of this address, which has to be a service account's.

@@ -3,7 +3,10 @@
 mod admin;
 mod client;
 mod front_end;
+mod iam_credentials;
 mod keys;
 mod metadata;
 mod pair;
+mod sts;
+mod token_endpoint;
 mod tokens;
