@@ -18,10 +18,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use binary::{Process, client, output, stderr, within};
+use binary::{Process, client, countersign, output, stderr, within};
 use countersign::emulator::{Emulator, Endpoint, Fault, FaultKind, FrontEnd, FrontEndSpec};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -40,7 +43,7 @@ async fn echo(request: Request) -> Response {
         .map(|(name, value)| (name.to_string(), value.to_str().unwrap().into()))
         .collect();
     axum::Json(json!({
-        "method": head.method.as_str(), "target": head.uri.to_string(), "length": length, "headers": headers,
+        "method": head.method.as_str(), "version": format!("{:?}", head.version), "target": head.uri.to_string(), "length": length, "headers": headers,
     }))
     .into_response()
 }
@@ -69,7 +72,7 @@ async fn service() -> SocketAddr {
 
 /// The emulator, a front end with the invoker check on, and the proxy before it.
 struct Scene {
-    _emulator: Emulator,
+    emulator: Emulator,
     front_end: Option<FrontEnd>,
     proxy: Process,
     /// `http://127.0.0.1:PORT`.
@@ -91,12 +94,23 @@ impl Scene {
 
     /// The proxy straight before a service.
     async fn before(emulator: Emulator, url: &str, more: &[&str]) -> Self {
+        Self::with_environment(emulator, url, more, &[]).await
+    }
+
+    async fn with_environment(
+        emulator: Emulator,
+        url: &str,
+        more: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let host = emulator.host();
         let arguments = ["proxy", url, "--port", "0", "--gce-metadata-host", &host];
-        let mut proxy = Process::spawn(&[&arguments, more].concat());
+        let mut command = countersign(&[&arguments, more].concat());
+        command.env_remove("SSL_CERT_FILE").envs(environment.iter().copied());
+        let mut proxy = Process::start(command);
         let announcement = proxy.line_with("signing as").await;
         let url = announcement.split(' ').next().unwrap().to_owned();
-        Self { _emulator: emulator, front_end: None, proxy, url, announcement, http: client() }
+        Self { emulator, front_end: None, proxy, url, announcement, http: client() }
     }
 
     fn address(&self) -> &str {
@@ -324,6 +338,54 @@ async fn an_upload_is_passed_on_piece_by_piece() {
     }
 }
 
+#[tokio::test]
+async fn a_client_that_asks_before_it_sends_is_told_to_go_on() {
+    let scene = Scene::private().await;
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: {}\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+        scene.address()
+    );
+    let (first, mut stream) = scene.raw(&request).await;
+    assert!(first.starts_with("HTTP/1.1 100 "), "{first}");
+    stream.write_all(b"hello").await.unwrap();
+    let answer = within("the answer", head(&mut stream)).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_connection_serves_many_requests_and_an_answer_to_head_has_no_body() {
+    let scene = Scene::private().await;
+    let address = scene.address();
+    let (first, mut stream) =
+        scene.raw(&format!("HEAD /bytes HTTP/1.1\r\nHost: {address}\r\n\r\n")).await;
+    assert!(first.starts_with("HTTP/1.1 200 "), "{first}");
+    assert!(first.contains(&format!("content-length: {}\r\n", 8 << 20)), "{first}");
+    // A refusal does not end it either.
+    let refused = format!("GET / HTTP/1.1\r\nHost: {address}\r\nOrigin: null\r\n\r\n");
+    stream.write_all(refused.as_bytes()).await.unwrap();
+    let second = within("the second answer", head(&mut stream)).await;
+    assert!(second.starts_with("HTTP/1.1 403 "), "{second}");
+}
+
+#[tokio::test]
+async fn fifty_at_once_are_served_with_one_token() {
+    let scene = Arc::new(Scene::private().await);
+    let fetched = scene.emulator.requests(Endpoint::MetadataIdentity);
+    let tasks: Vec<_> = (0..50)
+        .map(|number| {
+            let scene = Arc::clone(&scene);
+            tokio::spawn(async move {
+                let seen = scene.echo(scene.get(&format!("/{number}"))).await;
+                assert_eq!(seen["target"], format!("/{number}"));
+            })
+        })
+        .collect();
+    for task in tasks {
+        within("all answers", task).await.unwrap();
+    }
+    assert_eq!(scene.emulator.requests(Endpoint::MetadataIdentity), fetched);
+}
+
 /// A server that answers one request with these bytes and then sends back whatever comes. Gives the request's head.
 async fn raw_service(answer: &'static str) -> (String, tokio::task::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -416,6 +478,73 @@ async fn a_service_that_is_away_or_talks_nonsense_is_a_502_with_its_cause() {
     let (status, problem) = scene.refused(scene.get("/")).await;
     assert_eq!((status, &problem["code"]), (502, &json!("upstream_unreachable")), "{problem}");
     assert!(problem["detail"].as_str().unwrap().contains("refused"), "{problem}");
+}
+
+/// The echo behind TLS, with HTTP/2 on offer, and the certificate of its own that it shows.
+async fn tls_service() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                // A client that does not trust the certificate hangs up.
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let router = Router::new().route("/redirect", get(redirect)).fallback(any(echo));
+                let service = TowerToHyperService::new(router);
+                let builder = auto::Builder::new(TokioExecutor::new());
+                let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    (url, made.cert.pem())
+}
+
+#[tokio::test]
+async fn over_tls_it_speaks_http_2_and_for_websockets_http_1() {
+    let (url, certificate) = tls_service().await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, certificate).unwrap();
+    let environment = [("SSL_CERT_FILE", file.path().to_str().unwrap())];
+    let emulator = Emulator::start().await.unwrap();
+    let scene = Scene::with_environment(emulator, &url, &[], &environment).await;
+
+    let request = scene.http.post(format!("{}/a//b?x=1", scene.url)).body("hello");
+    let seen = scene.echo(request).await;
+    assert_eq!((&seen["version"], &seen["length"]), (&json!("HTTP/2.0"), &json!(5)), "{seen}");
+    assert_eq!(seen["target"], format!("{url}/a//b?x=1"));
+    assert!(seen["headers"]["authorization"].as_str().unwrap().starts_with("Bearer ey"));
+
+    // A service that declines: its answer is an answer like any other.
+    let upgrade = scene.get("/").header("connection", "upgrade").header("upgrade", "websocket");
+    let seen = scene.echo(upgrade).await;
+    assert_eq!(seen["version"], "HTTP/1.1", "{seen}");
+    assert_eq!(seen["headers"]["upgrade"], "websocket");
+    assert_eq!(seen["headers"]["host"], url.strip_prefix("https://").unwrap());
+
+    let request = scene.get("/redirect").header("x-to", format!("{url}/x"));
+    let answer = within("an answer", request.send()).await.unwrap();
+    assert_eq!(answer.headers()["location"], format!("{}/x", scene.url));
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_vouches_for_is_a_502_and_nothing_is_sent() {
+    let (url, _) = tls_service().await;
+    let scene = Scene::before(Emulator::start().await.unwrap(), &url, &[]).await;
+    let (status, problem) = scene.refused(scene.get("/")).await;
+    assert_eq!((status, &problem["code"]), (502, &json!("upstream_unreachable")), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("certificate"), "{problem}");
 }
 
 #[tokio::test]

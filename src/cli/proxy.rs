@@ -165,3 +165,7 @@ fn signer(token: &IdToken) -> String {
         .or_else(|| text("sub").map(|subject| format!("the account with id {subject}")))
         .unwrap_or_else(|| "an account that the token does not name".to_owned())
 }
+
+#[cfg(test)]
+#[cfg(feature = "emulator")]
+mod tests;
