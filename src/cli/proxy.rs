@@ -11,6 +11,7 @@
 mod gate;
 mod headers;
 mod listener;
+mod place;
 mod relay;
 mod tunnel;
 mod upstream;

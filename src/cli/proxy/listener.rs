@@ -10,8 +10,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::place::{Place, Room};
 use super::relay::Relay;
 
 /// More than browsers open. The next one waits until another ends.
@@ -53,10 +53,9 @@ impl Listener {
 
     /// Answers for ever.
     pub async fn serve<T>(&self, relay: Arc<Relay>) -> T {
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let room = Room::new(CONNECTIONS);
         loop {
-            // Nobody closes the semaphore, so there is a place sooner or later.
-            let place = Arc::clone(&room).acquire_owned().await.ok();
+            let place = room.place().await;
             match self.listener.accept().await {
                 Ok((stream, _)) => connection(stream, Arc::clone(&relay), place),
                 // Out of file descriptors: others have to close some before another try can succeed.
@@ -66,12 +65,12 @@ impl Listener {
     }
 }
 
-fn connection(stream: TcpStream, relay: Arc<Relay>, place: Option<OwnedSemaphorePermit>) {
+fn connection(stream: TcpStream, relay: Arc<Relay>, place: Place) {
     let _ = stream.set_nodelay(true);
     tokio::spawn(async move {
         let service = service_fn(move |request| {
-            let relay = Arc::clone(&relay);
-            async move { Ok::<_, Infallible>(relay.answer(request).await) }
+            let (relay, place) = (Arc::clone(&relay), place.clone());
+            async move { Ok::<_, Infallible>(relay.answer(request, place).await) }
         });
         // One that says nothing is let go after hyper's 30 seconds.
         let connection = http1::Builder::new()
@@ -80,6 +79,5 @@ fn connection(stream: TcpStream, relay: Arc<Relay>, place: Option<OwnedSemaphore
             .with_upgrades();
         // One that ends badly is the client's affair.
         let _ = connection.await;
-        drop(place);
     });
 }

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use url::{Position, Url};
 
 use super::gate::{Admitted, Gate};
+use super::place::Place;
 use super::upstream::Upstream;
 use super::{headers, tunnel};
 
@@ -107,12 +108,16 @@ impl Relay {
     }
 
     /// Answers a request; with a problem of its own where the service's answer cannot be had.
-    pub async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let answer = self.exchange(request).await;
+    pub async fn answer(&self, request: Request<Incoming>, place: Place) -> Response<Body> {
+        let answer = self.exchange(request, place).await;
         answer.unwrap_or_else(|problem| problem.into_http().map(Body::from))
     }
 
-    async fn exchange(&self, mut request: Request<Incoming>) -> Result<Response<Body>, Problem> {
+    async fn exchange(
+        &self,
+        mut request: Request<Incoming>,
+        place: Place,
+    ) -> Result<Response<Body>, Problem> {
         let client_end =
             tunnel::is_wanted(request.headers()).then(|| tunnel::client_end(&mut request));
         let (mut head, body) = request.into_parts();
@@ -132,7 +137,7 @@ impl Relay {
         let mut answer = self.upstream.send(request, client_end.is_some()).await?;
         let switching = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
         if switching {
-            tunnel::join(client_end.ok_or_else(tunnel::not_wanted)?, &mut answer)?;
+            tunnel::join(client_end.ok_or_else(tunnel::not_wanted)?, &mut answer, place)?;
         }
         let (mut head, body) = answer.into_parts();
         headers::to_client(&mut head.headers, &own_origin, service);

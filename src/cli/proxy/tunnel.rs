@@ -8,6 +8,8 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
+use super::place::Place;
+
 /// What a connection may become. Nothing else: over an upgrade to HTTP/2 (`h2c`) a client could send requests that
 /// nobody signs and nobody looks at.
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
@@ -34,8 +36,12 @@ pub fn mark(headers: &mut HeaderMap) {
     headers.insert(UPGRADE, WEBSOCKET);
 }
 
-/// Joins both ends, in a task of its own: it lasts longer than the exchange.
-pub fn join(client: OnUpgrade, answer: &mut Response<Incoming>) -> Result<(), Problem> {
+/// Joins both ends, in a task of its own: it lasts longer than the exchange, and keeps the client's place.
+pub fn join(
+    client: OnUpgrade,
+    answer: &mut Response<Incoming>,
+    place: Place,
+) -> Result<(), Problem> {
     if !is_websocket(answer.headers()) {
         return Err(not_wanted());
     }
@@ -45,6 +51,7 @@ pub fn join(client: OnUpgrade, answer: &mut Response<Incoming>) -> Result<(), Pr
         let (mut client, mut service) = (TokioIo::new(client), TokioIo::new(service));
         // However it ends, both ends are closed, and see it.
         let _ = tokio::io::copy_bidirectional(&mut client, &mut service).await;
+        drop(place);
     });
     Ok(())
 }
