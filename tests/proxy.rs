@@ -482,7 +482,8 @@ async fn a_service_that_is_away_or_talks_nonsense_is_a_502_with_its_cause() {
 
 /// The echo behind TLS, with HTTP/2 on offer, and the certificate of its own that it shows.
 async fn tls_service() -> (String, String) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let names = ["localhost".to_owned(), "orders.example".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
@@ -536,6 +537,61 @@ async fn over_tls_it_speaks_http_2_and_for_websockets_http_1() {
     let request = scene.get("/redirect").header("x-to", format!("{url}/x"));
     let answer = within("an answer", request.send()).await.unwrap();
     assert_eq!(answer.headers()["location"], format!("{}/x", scene.url));
+}
+
+/// A company's proxy: whatever name it is told, it leads to this port. Gives the head of the first request.
+async fn company_proxy(to: String) -> (String, tokio::sync::oneshot::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://user:word@{}", listener.local_addr().unwrap());
+    let (tell, told) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = tell.send(head(&mut stream).await);
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        let mut service = TcpStream::connect(to).await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut stream, &mut service).await;
+    });
+    (url, told)
+}
+
+#[tokio::test]
+async fn a_companys_proxy_is_used_and_sees_no_token() {
+    let (url, certificate) = tls_service().await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, certificate).unwrap();
+    let address = url.strip_prefix("https://").unwrap().to_owned();
+    let (proxy, told) = company_proxy(address).await;
+    let environment = [
+        ("SSL_CERT_FILE", file.path().to_str().unwrap()),
+        ("HTTPS_PROXY", &*proxy),
+        ("https_proxy", &*proxy),
+        ("NO_PROXY", ""),
+        ("no_proxy", ""),
+    ];
+    let emulator = Emulator::start().await.unwrap();
+    let audience = ["--audience", "https://orders.example"];
+    let scene =
+        Scene::with_environment(emulator, "https://orders.example", &audience, &environment).await;
+    let seen = scene.echo(scene.get("/x")).await;
+    assert_eq!(seen["target"], "https://orders.example/x");
+    assert!(seen["headers"]["authorization"].as_str().unwrap().starts_with("Bearer ey"));
+    let head = within("what the proxy was told", told).await.unwrap();
+    assert!(head.starts_with("CONNECT orders.example:443 HTTP/1.1\r\n"), "{head}");
+    assert!(head.contains("Basic dXNlcjp3b3Jk") && !head.contains("Bearer"), "{head}");
+}
+
+#[tokio::test]
+async fn a_proxy_of_another_kind_is_told_and_not_gone_around() {
+    let url = "https://orders-1.europe-west1.run.app";
+    let mut command = countersign(&["proxy", url, "--port", "0"]);
+    for name in ["HTTPS_PROXY", "https_proxy"] {
+        command.env(name, "https://user:secret@proxy.example:3128");
+    }
+    command.env_remove("NO_PROXY").env_remove("no_proxy");
+    let ended = within("the end", command.output()).await.unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let said = stderr(&ended);
+    assert!(said.contains("HTTPS_PROXY") && !said.contains("secret"), "{said}");
 }
 
 #[tokio::test]

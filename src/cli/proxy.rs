@@ -13,6 +13,7 @@ mod headers;
 mod listener;
 mod place;
 mod relay;
+mod route;
 mod tunnel;
 mod upstream;
 

@@ -12,10 +12,11 @@ use http::{Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tower_service::Service;
 use url::Url;
+
+use super::route::{ProxyNotSpoken, Route};
 
 /// How long the proxy waits for the service. Bodies have no limit: a stream may last as long as both sides like.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +46,8 @@ pub struct Upstream {
 
 impl Upstream {
     /// Connections to the origin of `url`: https by these roots, or plain on loopback.
-    pub fn new(url: &Url, roots: &Roots, limits: Limits) -> Result<Self, HttpClientError> {
-        let client = |http2| {
+    pub fn new(url: &Url, roots: &Roots, limits: Limits) -> Result<Self, UpstreamError> {
+        let client = |http2| -> Result<_, UpstreamError> {
             let connector = connector(url, roots, http2)?;
             let connector = Timed { connector, limit: limits.connect };
             Ok(Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector))
@@ -78,24 +79,31 @@ fn connector(
     url: &Url,
     roots: &Roots,
     http2: bool,
-) -> Result<HttpsConnector<HttpConnector>, HttpClientError> {
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
+) -> Result<HttpsConnector<Route>, UpstreamError> {
+    let route = Route::to(url)?;
     let builder = HttpsConnectorBuilder::new().with_tls_config(roots.tls_config()?);
     let builder =
         if url.scheme() == "https" { builder.https_only() } else { builder.https_or_http() };
     Ok(if http2 {
-        builder.enable_all_versions().wrap_connector(tcp)
+        builder.enable_all_versions().wrap_connector(route)
     } else {
-        builder.enable_http1().wrap_connector(tcp)
+        builder.enable_http1().wrap_connector(route)
     })
+}
+
+/// The service cannot be connected to at all.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    #[error(transparent)]
+    Tls(#[from] HttpClientError),
+    #[error(transparent)]
+    Proxy(#[from] ProxyNotSpoken),
 }
 
 /// The connector with a limit of time that holds for TLS, too.
 #[derive(Clone)]
 struct Timed {
-    connector: HttpsConnector<HttpConnector>,
+    connector: HttpsConnector<Route>,
     limit: Duration,
 }
 
@@ -103,8 +111,9 @@ struct Timed {
 #[error("no connection within {} ms", .0.as_millis())]
 struct ConnectTimedOut(Duration);
 
-type BoxError = Box<dyn Error + Send + Sync>;
-type Stream = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
+/// What connectors fail with.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+type Stream = <HttpsConnector<Route> as Service<Uri>>::Response;
 
 impl Service<Uri> for Timed {
     type Response = Stream;
