@@ -8,6 +8,7 @@ mod demo;
 mod emulator;
 #[cfg(feature = "emulator")]
 mod loopback;
+mod proxy;
 mod serve;
 mod settings;
 mod token;
@@ -33,6 +34,7 @@ async fn dispatch(matches: &ArgMatches) -> ExitCode {
     match matches.subcommand() {
         Some(("called", matches)) => serve::called(matches).await,
         Some(("caller", matches)) => serve::caller(matches).await,
+        Some(("proxy", matches)) => proxy::run(matches).await,
         Some(("token", matches)) => token::run(matches).await,
         #[cfg(feature = "emulator")]
         Some(("demo", matches)) => demo::run(matches).await,
@@ -54,7 +56,7 @@ fn command() -> Command {
     let command = command.subcommand(serve::called_command()).subcommand(serve::caller_command());
     #[cfg(feature = "emulator")]
     let command = command.subcommand(emulator::command());
-    command.subcommand(token::command())
+    command.subcommand(proxy::command()).subcommand(token::command())
 }
 
 /// Says on stderr why a subcommand cannot go on, and gives its exit code: 2 for what was asked for wrongly, 1 for what

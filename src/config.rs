@@ -74,6 +74,16 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// Whom https connections trust: Mozilla's certificate authorities, and those of `SSL_CERT_FILE` where it is set.
+///
+/// # Errors
+/// When that file cannot be read or has no certificate that can be used.
+pub fn https_roots(settings: &Settings) -> Result<Roots, ConfigError> {
+    let mut reader = Reader::new(settings);
+    let roots = roots(&mut reader);
+    reader.finish(Some(roots))
+}
+
 /// What every server reads first: its process's settings, whom https trusts, and whether an emulator is trusted.
 fn process_wide(reader: &mut Reader<'_>) -> (ProcessConfig, Roots, bool) {
     let trust_emulator = match reader.text("TRUST_EMULATOR") {

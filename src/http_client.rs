@@ -70,6 +70,16 @@ impl Roots {
         }
         Ok(Self(Arc::new(store)))
     }
+
+    /// A TLS configuration that trusts these authorities and presents no certificate, for whoever brings another HTTP
+    /// client. It names no protocol (ALPN): that is the client's to say.
+    ///
+    /// # Errors
+    /// Where the crypto library supports no version of TLS.
+    pub fn tls_config(&self) -> Result<ClientConfig, HttpClientError> {
+        tls(RootCertStore::clone(&self.0))
+            .map_err(|error| HttpClientError { kind: "https", source: error.into() })
+    }
 }
 
 impl Default for Roots {
@@ -157,7 +167,8 @@ fn build(
     adapt: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
     connect_timeout: Duration,
 ) -> Result<reqwest::Client, HttpClientError> {
-    let tls = tls(roots).map_err(|error| HttpClientError { kind, source: error.into() })?;
+    let mut tls = tls(roots).map_err(|error| HttpClientError { kind, source: error.into() })?;
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let client = reqwest::Client::builder()
         // A configuration of our own: reqwest's would ask for the process-wide provider and panic without one.
         .tls_backend_preconfigured(tls)
@@ -170,12 +181,10 @@ fn build(
 
 fn tls(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut tls = ClientConfig::builder_with_provider(provider)
+    Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(tls)
+        .with_no_client_auth())
 }
 
 /// A text that should be a URL and is none, for an error message: without what may be a password.

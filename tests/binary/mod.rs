@@ -52,7 +52,12 @@ pub struct Process {
 
 impl Process {
     pub fn spawn(arguments: &[&str]) -> Self {
-        let mut child = countersign(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        Self::start(countersign(arguments))
+    }
+
+    /// One with an environment of its own.
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, lines }
     }
