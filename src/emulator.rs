@@ -129,6 +129,10 @@ impl Emulator {
     }
 
     /// What a child process needs to be pointed at this emulator: names and values for its environment.
+    ///
+    /// gcloud finds the token endpoint and IAM Credentials by it, too. What would be found before the metadata server is
+    /// the parent's to keep away: remove `GOOGLE_APPLICATION_CREDENTIALS`, and set `CLOUDSDK_CONFIG` to an empty directory,
+    /// or a developer's own login is used (`countersign emulator -- COMMAND` does both).
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {
         let mut all = metadata::environment(&self.host());
@@ -136,6 +140,8 @@ impl Emulator {
             [
                 ("JWKS_URL", self.jwks_url()),
                 ("TRUST_EMULATOR", "1".to_owned()),
+                ("CLOUDSDK_AUTH_TOKEN_HOST", format!("{}{}", self.url(), token_endpoint::PATH)),
+                ("CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS", format!("{}/", self.url())),
                 ("GOOGLE_CLOUD_PROJECT", self.google.project.id.clone()),
             ]
             .map(|(name, value)| (name.to_owned(), value)),
