@@ -23,8 +23,10 @@
 //! # }).unwrap();
 //! ```
 //!
-//! One port serves the keys (`/oauth2/v3/certs`, `/oauth2/v1/certs`), the metadata server of the default account and
-//! the admin API under `/admin/`. [`Emulator::metadata_for`] opens a metadata server for another account, as every
+//! One port serves the keys (`/oauth2/v3/certs`, `/oauth2/v1/certs`), the metadata server of the default account, the OAuth
+//! token endpoint (`/token`), IAM Credentials (`/v1/projects/-/serviceAccounts/…`), the Security Token Service
+//! (`/v1/token`) with an identity provider of its own (`/subject-token`), and the admin API under `/admin/`.
+//! [`Emulator::credentials`] makes credential files that lead there. [`Emulator::metadata_for`] opens a metadata server for another account, as every
 //! Cloud Run service has its own; [`Emulator::front_end`] puts Cloud Run's front end before a server.
 //!
 //! It listens on 127.0.0.1 only, and its keys are new at each start: what they sign is worth nothing anywhere else.
