@@ -27,22 +27,30 @@
 //!
 //! Other HTTP clients use [`Authorizer`] or, where they are tower services, [`IdTokenLayer`].
 
+mod access_token;
 pub mod authorizer;
 pub mod cache;
 pub mod called_headers;
 pub mod client;
+pub mod credential_file;
+pub mod endpoint;
+mod exchange;
 pub mod layer;
 pub mod metadata;
 pub mod origin;
 pub mod request;
+pub mod service_account;
 pub mod source;
 
 pub use authorizer::{AuthorizeError, Authorizer, AuthorizerBuilder, AuthorizerError};
 pub use cache::IdTokenCache;
 pub use called_headers::{CalledHeaders, CalledHeadersError};
 pub use client::{IdTokenClient, IdTokenClientBuilder, IdTokenClientError};
+pub use credential_file::CredentialError;
+pub use endpoint::SourceOptions;
 pub use layer::{IdTokenLayer, IdTokenService};
 pub use metadata::{MetadataServer, MetadataServerBuilder, MetadataServerError};
 pub use origin::{Origin, OriginError};
 pub use request::{SendError, SignedRequest};
+pub use service_account::ServiceAccountKey;
 pub use source::{FetchFuture, IdTokenSource, SourceError, SourceFault};

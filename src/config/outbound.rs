@@ -17,6 +17,9 @@ use crate::outbound::{
 /// How long a call may take, answer included. Below Cloud Run's own default of 300 s, and what a person waits.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long to wait for a metadata server that is not worth more: as long as after its first answer.
+const WITHOUT_PATIENCE: Duration = Duration::from_secs(3);
+
 /// The settings of a server's outbound side.
 #[derive(Debug, Clone)]
 pub struct OutboundConfig {
@@ -71,6 +74,10 @@ impl OutboundConfig {
 /// The metadata server that the settings name.
 pub(super) fn metadata(reader: &mut Reader<'_>) -> Option<MetadataServer> {
     let mut builder = MetadataServer::builder();
+    // One that is named is there or not, and a laptop has none: only where Google runs this is it worth waiting for.
+    if reader.is_set("GCE_METADATA_HOST") || !is_googles_machine(reader) {
+        builder = builder.budget(WITHOUT_PATIENCE);
+    }
     if let Some(host) = reader.text("GCE_METADATA_HOST") {
         builder = builder.host(host);
     } else if reader.has_mistake("GCE_METADATA_HOST") {
@@ -78,6 +85,14 @@ pub(super) fn metadata(reader: &mut Reader<'_>) -> Option<MetadataServer> {
     }
     let note = |error: MetadataServerError| reader.mistake("GCE_METADATA_HOST", error);
     builder.build().map_err(note).ok()
+}
+
+/// Whether this is Cloud Run, a pod, or a machine whose firmware says Google's name.
+fn is_googles_machine(reader: &Reader<'_>) -> bool {
+    reader.is_set("K_SERVICE")
+        || reader.is_set("KUBERNETES_SERVICE_HOST")
+        || std::fs::read_to_string("/sys/class/dmi/id/product_name")
+            .is_ok_and(|name| name.trim().starts_with("Google"))
 }
 
 /// Better an error than another identity than the one that was asked for.

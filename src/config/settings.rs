@@ -56,8 +56,14 @@ pub const SETTINGS: &[Setting] = &[
 ];
 
 /// Read as well, but not for flags: what the platform sets.
-const PLATFORM: &[&str] =
-    &["K_SERVICE", "K_REVISION", "GOOGLE_CLOUD_PROJECT", "SSL_CERT_FILE", "NO_COLOR"];
+const PLATFORM: &[&str] = &[
+    "K_SERVICE",
+    "K_REVISION",
+    "KUBERNETES_SERVICE_HOST",
+    "GOOGLE_CLOUD_PROJECT",
+    "SSL_CERT_FILE",
+    "NO_COLOR",
+];
 
 /// Raw settings by name.
 #[derive(Clone, Default)]

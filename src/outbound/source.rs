@@ -4,6 +4,7 @@
 //! hands out goes through [`check`], so that a token for another audience, or one that is about to expire, is an error
 //! here and not a riddle at the service that is called.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::{self, Debug};
 use std::future::Future;
@@ -61,7 +62,8 @@ pub struct SourceError {
     tries: u32,
     #[source]
     fault: SourceFault,
-    advice: &'static str,
+    advice: Cow<'static, str>,
+    before: Arc<[String]>,
 }
 
 impl SourceError {
@@ -72,9 +74,16 @@ impl SourceError {
         place: impl Into<Arc<str>>,
         tries: u32,
         fault: SourceFault,
-        advice: &'static str,
+        advice: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { place: place.into(), tries, fault, advice }
+        Self { place: place.into(), tries, fault, advice: advice.into(), before: Arc::default() }
+    }
+
+    /// The same with what was looked at before this source was taken, in that order.
+    #[must_use]
+    pub fn after(mut self, steps: impl Into<Arc<[String]>>) -> Self {
+        self.before = steps.into();
+        self
     }
 
     /// What went wrong, at the last try.
@@ -102,6 +111,9 @@ impl fmt::Display for SourceError {
         write!(f, "{} ({} {tries}): {}", self.place, self.tries, self.fault)?;
         if !self.advice.is_empty() {
             write!(f, "; {}", self.advice)?;
+        }
+        if !self.before.is_empty() {
+            write!(f, " (before it: {})", self.before.join("; "))?;
         }
         Ok(())
     }
@@ -172,6 +184,12 @@ pub enum SourceFault {
         /// The time by our clock, in seconds since the Unix epoch.
         now: i64,
     },
+    /// The source cannot give what was asked for, whatever its answer.
+    #[error("{0}")]
+    Unable(Cow<'static, str>),
+    /// Something on this machine that the source needs, such as a file, was not there or not good.
+    #[error("{0}")]
+    Local(Cow<'static, str>),
     /// The fetch ended without an answer: it panicked, or its runtime was shut down.
     #[error("the fetch ended without an answer")]
     Interrupted,
@@ -193,7 +211,7 @@ impl SourceFault {
                         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
                     )
             }
-            Self::NoRuntime => false,
+            Self::NoRuntime | Self::Unable(_) => false,
             _ => true,
         }
     }

@@ -6,6 +6,8 @@ mod client;
 mod google;
 mod layer;
 mod metadata;
+mod service_account;
+mod sources;
 
 use std::error::Error;
 use std::time::Duration;
