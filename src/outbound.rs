@@ -28,13 +28,17 @@
 //! Other HTTP clients use [`Authorizer`] or, where they are tower services, [`IdTokenLayer`].
 
 mod access_token;
+pub mod adc;
+pub mod authorized_user;
 pub mod authorizer;
 pub mod cache;
 pub mod called_headers;
 pub mod client;
+pub mod credential;
 pub mod credential_file;
 pub mod endpoint;
 mod exchange;
+pub mod impersonation;
 pub mod layer;
 pub mod metadata;
 pub mod origin;
@@ -42,12 +46,16 @@ pub mod request;
 pub mod service_account;
 pub mod source;
 
+pub use adc::{ApplicationDefault, ApplicationDefaultBuilder, ApplicationDefaultError};
+pub use authorized_user::AuthorizedUser;
 pub use authorizer::{AuthorizeError, Authorizer, AuthorizerBuilder, AuthorizerError};
 pub use cache::IdTokenCache;
 pub use called_headers::{CalledHeaders, CalledHeadersError};
 pub use client::{IdTokenClient, IdTokenClientBuilder, IdTokenClientError};
+pub use credential::{CredentialKind, UnknownCredentialKind};
 pub use credential_file::CredentialError;
 pub use endpoint::SourceOptions;
+pub use impersonation::Impersonation;
 pub use layer::{IdTokenLayer, IdTokenService};
 pub use metadata::{MetadataServer, MetadataServerBuilder, MetadataServerError};
 pub use origin::{Origin, OriginError};

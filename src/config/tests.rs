@@ -204,8 +204,8 @@ fn tokens_are_sent_over_https_or_loopback_only() {
 
 #[test]
 fn a_credential_file_is_not_passed_over_in_silence() {
-    let file = ("GOOGLE_APPLICATION_CREDENTIALS", "/key.json");
-    assert_mistakes(caller(&[file]), &[("GOOGLE_APPLICATION_CREDENTIALS", "not supported yet")]);
+    let file = ("GOOGLE_APPLICATION_CREDENTIALS", "/no/key.json");
+    assert_mistakes(caller(&[file]), &[("GOOGLE_APPLICATION_CREDENTIALS", "no such file")]);
 }
 
 #[test]

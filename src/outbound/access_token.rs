@@ -41,8 +41,15 @@ pub(super) struct AccessToken {
 }
 
 impl AccessToken {
-    pub(super) fn new(text: &str, lifetime: Duration) -> Self {
-        Self { text: text.into(), lifetime }
+    pub(super) fn new(text: &str, lifetime: Duration) -> Result<Self, SourceFault> {
+        // It becomes a header.
+        if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Ok(Self { text: text.into(), lifetime });
+        }
+        Err(SourceFault::Unexpected {
+            expected: "an access token",
+            found: "one that is not visible ASCII".into(),
+        })
     }
 
     /// From an OAuth answer (RFC 6749 section 5.1): `access_token` and `expires_in`.
@@ -58,11 +65,7 @@ impl AccessToken {
         if seconds == 0 {
             return Err(unexpected("an access token that has expired"));
         }
-        // It becomes a header.
-        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(unexpected("an access token that is not visible ASCII"));
-        }
-        Ok(Self::new(&text, Duration::from_secs(seconds)))
+        Self::new(&text, Duration::from_secs(seconds))
     }
 
     pub(super) fn as_str(&self) -> &str {

@@ -89,10 +89,6 @@ impl Fields {
         }
     }
 
-    pub(super) fn file(&self) -> &Arc<str> {
-        &self.file
-    }
-
     pub(super) fn wrong(&self, field: &str, message: impl Into<String>) -> CredentialError {
         CredentialError::Field {
             file: Arc::clone(&self.file),
@@ -154,21 +150,6 @@ impl Fields {
                 .collect(),
             Some(_) => Err(wrong()),
         }
-    }
-
-    /// A whole number, if it is there.
-    pub(super) fn number(&self, name: &str) -> Result<Option<u64>, CredentialError> {
-        match self.members.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => value.as_u64().map(Some).ok_or_else(|| {
-                self.wrong(name, format!("found {}, expected a whole number", kind(value)))
-            }),
-        }
-    }
-
-    /// The members, each of which must be a text.
-    pub(super) fn pairs(&self) -> Result<Vec<(&str, &str)>, CredentialError> {
-        self.members.keys().map(|name| Ok((name.as_str(), self.text(name)?))).collect()
     }
 
     /// The domain of the cloud that this credential belongs to: `googleapis.com`, unless it says another.

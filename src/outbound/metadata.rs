@@ -28,8 +28,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use http::uri::Authority;
-use http::{HeaderValue, StatusCode};
 use url::Url;
 
 use super::exchange::{Budget, Exchange, Mark};
@@ -47,6 +47,11 @@ pub struct MetadataServer {
     root: Url,
     exchange: Arc<Exchange>,
 }
+
+mod access;
+mod advice;
+
+use advice::advice;
 
 const FLAVOR: &str = "metadata-flavor";
 const GOOGLE: HeaderValue = HeaderValue::from_static("Google");
@@ -269,32 +274,6 @@ fn root(host: &str) -> Result<Url, MetadataServerError> {
         return Err(wrong());
     }
     Url::parse(&format!("http://{authority}/")).map_err(|_| wrong())
-}
-
-/// What the operator can do about it.
-fn advice(fault: &SourceFault) -> &'static str {
-    match fault {
-        SourceFault::Unreachable(_) | SourceFault::TimedOut { .. } => {
-            "outside of Google Cloud there is no metadata server: start the emulator and set GCE_METADATA_HOST to \
-             where it listens"
-        }
-        SourceFault::AnotherServer { .. } => {
-            "something else answers there, such as a proxy or a captive portal: check GCE_METADATA_HOST"
-        }
-        SourceFault::Status { status, .. } => match *status {
-            StatusCode::BAD_REQUEST => "check the audience that was asked for",
-            StatusCode::FORBIDDEN => {
-                "the metadata server refuses requests that a proxy has touched (X-Forwarded-For): let nothing stand \
-                 in between"
-            }
-            StatusCode::NOT_FOUND => {
-                "no service account is attached to this service: deploy it with --service-account=EMAIL"
-            }
-            _ => "",
-        },
-        SourceFault::Expired { .. } => "check this machine's clock",
-        _ => "",
-    }
 }
 
 #[cfg(test)]

@@ -56,11 +56,13 @@ impl<S: IdTokenSource + ?Sized> IdTokenSource for Arc<S> {
 /// Why a source gave nothing. Cheap to clone, because everybody who waited for the same fetch gets it.
 ///
 /// The message says which source, what was asked of it, what came back, and what to do.
-#[derive(Clone, Debug, thiserror::Error)]
-pub struct SourceError {
+#[derive(Clone, Debug)]
+pub struct SourceError(Arc<Details>);
+
+#[derive(Clone, Debug)]
+struct Details {
     place: Arc<str>,
     tries: u32,
-    #[source]
     fault: SourceFault,
     advice: Cow<'static, str>,
     before: Arc<[String]>,
@@ -76,46 +78,59 @@ impl SourceError {
         fault: SourceFault,
         advice: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { place: place.into(), tries, fault, advice: advice.into(), before: Arc::default() }
+        let (place, advice) = (place.into(), advice.into());
+        Self(Arc::new(Details { place, tries, fault, advice, before: Arc::default() }))
     }
 
     /// The same with what was looked at before this source was taken, in that order.
     #[must_use]
     pub fn after(mut self, steps: impl Into<Arc<[String]>>) -> Self {
-        self.before = steps.into();
+        Arc::make_mut(&mut self.0).before = steps.into();
         self
+    }
+
+    /// What was looked at before this source was taken.
+    #[must_use]
+    pub fn before(&self) -> &[String] {
+        &self.0.before
     }
 
     /// What went wrong, at the last try.
     #[must_use]
     pub fn fault(&self) -> &SourceFault {
-        &self.fault
+        &self.0.fault
     }
 
     /// How often the source was asked.
     #[must_use]
     pub fn tries(&self) -> u32 {
-        self.tries
+        self.0.tries
     }
 
     /// Whether the same call may succeed later with nothing changed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        self.fault.is_retryable()
+        self.0.fault.is_retryable()
     }
 }
 
 impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tries = if self.tries == 1 { "try" } else { "tries" };
-        write!(f, "{} ({} {tries}): {}", self.place, self.tries, self.fault)?;
-        if !self.advice.is_empty() {
-            write!(f, "; {}", self.advice)?;
+        let tries = if self.0.tries == 1 { "try" } else { "tries" };
+        write!(f, "{} ({} {tries}): {}", self.0.place, self.0.tries, self.0.fault)?;
+        if !self.0.advice.is_empty() {
+            write!(f, "; {}", self.0.advice)?;
         }
-        if !self.before.is_empty() {
-            write!(f, " (before it: {})", self.before.join("; "))?;
+        if !self.0.before.is_empty() {
+            write!(f, " (before it: {})", self.0.before.join("; "))?;
         }
         Ok(())
+    }
+}
+
+impl Error for SourceError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0.fault)
     }
 }
 

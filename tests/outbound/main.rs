@@ -1,5 +1,6 @@
 //! The caller's half over real sockets, against servers that play Google and the called service.
 
+mod adc;
 mod cache;
 mod called;
 mod client;

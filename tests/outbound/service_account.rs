@@ -47,7 +47,14 @@ fn make(google: &Google, options: SourceOptions) -> Arc<dyn IdTokenSource> {
 
 #[tokio::test]
 async fn what_holds_for_every_source() {
-    let case = Case { make, path: "/token", member: "id_token", audience: AUDIENCE, requests: 1 };
+    let case = Case {
+        make,
+        path: "/token",
+        member: "id_token",
+        audience: AUDIENCE,
+        requests: 1,
+        has_own_budget: false,
+    };
     case.holds().await;
 }
 
@@ -163,7 +170,7 @@ fn what_is_no_file_is_told() {
 fn a_file_that_may_not_be_read_is_told() {
     use std::os::unix::fs::PermissionsExt as _;
     let (_directory, path) = file("{}");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
     // The superuser reads everything.
     if std::fs::read(&path).is_err() {
         let error = ServiceAccountKey::from_file(&path, &SourceOptions::default()).unwrap_err();
