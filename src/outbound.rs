@@ -1,7 +1,7 @@
 //! The caller's half: gets ID tokens and puts them on requests.
 //!
 //! ```text
-//! handler -> IdTokenClient -> Authorizer -> IdTokenCache -> IdTokenSource (MetadataServer)
+//! handler -> IdTokenClient -> Authorizer -> IdTokenCache -> IdTokenSource (ApplicationDefault, …)
 //!               (reqwest)      one origin,   per audience,    retries, checks
 //!                              one audience  one fetch
 //! ```
@@ -38,6 +38,7 @@ pub mod credential;
 pub mod credential_file;
 pub mod endpoint;
 mod exchange;
+mod federation;
 pub mod impersonation;
 pub mod layer;
 pub mod metadata;

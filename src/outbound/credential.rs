@@ -8,6 +8,7 @@ use super::access_token::AccessTokenSource;
 use super::authorized_user::AuthorizedUser;
 use super::credential_file::{CredentialError, Fields};
 use super::endpoint::SourceOptions;
+use super::federation::Federation;
 use super::impersonation::Impersonation;
 use super::metadata::MetadataServer;
 use super::service_account::ServiceAccountKey;
@@ -126,9 +127,20 @@ impl Credential {
                 let delegates = fields.texts("delegates")?;
                 Impersonation::from_url(fields, source, delegates, options).map(Self::Impersonation)
             }
-            kind @ (CredentialKind::ExternalAccount | CredentialKind::Metadata) => {
-                Err(fields.wrong("type", format!("{kind} is not supported yet")))
+            CredentialKind::ExternalAccount => {
+                let federated = Arc::new(Federation::from_fields(fields, options)?);
+                if fields.optional("service_account_impersonation_url")?.is_none() {
+                    return Err(fields.wrong(
+                        "service_account_impersonation_url",
+                        "missing; a federated token cannot mint ID tokens by itself: create the file with \
+                         --service-account=EMAIL (gcloud iam workload-identity-pools create-cred-config)",
+                    ));
+                }
+                Impersonation::from_url(fields, federated, Vec::new(), options)
+                    .map(Self::Impersonation)
             }
+            // `kind` names no other.
+            CredentialKind::Metadata => Err(fields.wrong("type", "expected a kind of file")),
         }
     }
 

@@ -152,6 +152,21 @@ impl Fields {
         }
     }
 
+    /// A whole number, if it is there.
+    pub(super) fn number(&self, name: &str) -> Result<Option<u64>, CredentialError> {
+        match self.members.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => value.as_u64().map(Some).ok_or_else(|| {
+                self.wrong(name, format!("found {}, expected a whole number", kind(value)))
+            }),
+        }
+    }
+
+    /// The members, each of which must be a text.
+    pub(super) fn pairs(&self) -> Result<Vec<(&str, &str)>, CredentialError> {
+        self.members.keys().map(|name| Ok((name.as_str(), self.text(name)?))).collect()
+    }
+
     /// The domain of the cloud that this credential belongs to: `googleapis.com`, unless it says another.
     pub(super) fn universe(&self) -> Result<&str, CredentialError> {
         const NAME: &str = "universe_domain";
@@ -164,7 +179,7 @@ impl Fields {
     }
 }
 
-fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
+pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
     let unreadable = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => "no such file".to_owned(),
         std::io::ErrorKind::PermissionDenied => {

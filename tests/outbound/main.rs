@@ -4,6 +4,7 @@ mod adc;
 mod cache;
 mod called;
 mod client;
+mod federation;
 mod google;
 mod layer;
 mod metadata;
