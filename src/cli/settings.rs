@@ -19,7 +19,13 @@ pub const INBOUND: &[&str] = &[
 ];
 
 /// Settings of everything that gets tokens.
-pub const SOURCES: &[&str] = &["GCE_METADATA_HOST", "GOOGLE_APPLICATION_CREDENTIALS"];
+pub const SOURCES: &[&str] = &[
+    "GCE_METADATA_HOST",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "IMPERSONATE_SERVICE_ACCOUNT",
+    "TOKEN_URL",
+    "IAM_CREDENTIALS_URL",
+];
 
 /// Settings of the caller.
 pub const CALLED: &[&str] = &["CALLED_URL", "CALLED_AUDIENCE", "CALLED_HEADERS"];

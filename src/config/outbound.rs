@@ -6,16 +6,20 @@ use std::time::Duration;
 use url::Url;
 
 use super::reader::Reader;
+use super::source;
 use crate::clock::SystemClock;
 use crate::http_client::{Roots, without_user};
 use crate::identity::Audience;
 use crate::outbound::{
-    CalledHeaders, IdTokenCache, IdTokenClient, IdTokenClientError, MetadataServer,
-    MetadataServerError,
+    ApplicationDefault, CalledHeaders, IdTokenCache, IdTokenClient, IdTokenClientError,
+    MetadataServer, MetadataServerError,
 };
 
 /// How long a call may take, answer included. Below Cloud Run's own default of 300 s, and what a person waits.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long to wait for a metadata server that is not worth more: as long as after its first answer.
+const WITHOUT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The settings of a server's outbound side.
 #[derive(Debug, Clone)]
@@ -29,6 +33,8 @@ pub struct OutboundConfig {
     /// Whom https connections trust.
     pub roots: Roots,
     /// Where tokens come from.
+    pub source: ApplicationDefault,
+    /// Whom to ask about the project, whoever gives the tokens.
     pub metadata: MetadataServer,
 }
 
@@ -43,13 +49,19 @@ impl OutboundConfig {
         let called_audience = called_audience(reader, called_url.as_ref());
         let called_headers = reader.parsed("CALLED_HEADERS");
         let metadata = metadata(reader);
-        refuse_credential_file(reader);
+        let source = metadata
+            .as_ref()
+            .and_then(|metadata| source::application_default(reader, metadata, &roots, None));
+        if let (Some(source), Some(audience)) = (&source, &called_audience) {
+            source::check_audience(reader, source, audience);
+        }
         Some(Self {
             called_url: called_url?,
             called_audience: called_audience?,
             called_headers: called_headers.unwrap_or_default(),
             roots,
             metadata: metadata?,
+            source: source?,
         })
     }
 
@@ -58,7 +70,7 @@ impl OutboundConfig {
     /// # Errors
     /// When the HTTP client cannot be set up; what settings can do wrong was told when they were read.
     pub fn client(&self) -> Result<IdTokenClient, OutboundConfigError> {
-        let tokens = IdTokenCache::new(self.metadata.clone(), Arc::new(SystemClock));
+        let tokens = IdTokenCache::new(self.source.clone(), Arc::new(SystemClock));
         let client = IdTokenClient::builder(self.called_url.as_str(), tokens)
             .audience(self.called_audience.clone())
             .called_headers(self.called_headers)
@@ -71,6 +83,10 @@ impl OutboundConfig {
 /// The metadata server that the settings name.
 pub(super) fn metadata(reader: &mut Reader<'_>) -> Option<MetadataServer> {
     let mut builder = MetadataServer::builder();
+    // One that is named is there or not, and a laptop has none: only where Google runs this is it worth waiting for.
+    if reader.is_set("GCE_METADATA_HOST") || !is_googles_machine(reader) {
+        builder = builder.budget(WITHOUT_PATIENCE);
+    }
     if let Some(host) = reader.text("GCE_METADATA_HOST") {
         builder = builder.host(host);
     } else if reader.has_mistake("GCE_METADATA_HOST") {
@@ -80,15 +96,12 @@ pub(super) fn metadata(reader: &mut Reader<'_>) -> Option<MetadataServer> {
     builder.build().map_err(note).ok()
 }
 
-/// Better an error than another identity than the one that was asked for.
-pub(super) fn refuse_credential_file(reader: &mut Reader<'_>) {
-    const NAME: &str = "GOOGLE_APPLICATION_CREDENTIALS";
-    if reader.is_set(NAME) {
-        reader.mistake(
-            NAME,
-            "credential files are not supported yet; unset it, so that tokens come from the metadata server",
-        );
-    }
+/// Whether this is Cloud Run, a pod, or a machine whose firmware says Google's name.
+fn is_googles_machine(reader: &Reader<'_>) -> bool {
+    reader.is_set("K_SERVICE")
+        || reader.is_set("KUBERNETES_SERVICE_HOST")
+        || std::fs::read_to_string("/sys/class/dmi/id/product_name")
+            .is_ok_and(|name| name.trim().starts_with("Google"))
 }
 
 fn called_url(reader: &mut Reader<'_>) -> Option<Url> {

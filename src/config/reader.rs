@@ -1,6 +1,7 @@
 //! Reads settings one by one and goes on after a mistake, so that all of them are told at once.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::{ConfigError, Mistake, Settings};
@@ -36,6 +37,11 @@ impl<'s> Reader<'s> {
     /// Whether it is set at all, rightly or not.
     pub(super) fn is_set(&self, name: &str) -> bool {
         self.settings.value(name).is_some()
+    }
+
+    /// A path, which need not be UTF-8.
+    pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
+        self.settings.value(name).map(PathBuf::from)
     }
 
     pub(super) fn text(&mut self, name: &'static str) -> Option<&'s str> {

@@ -49,6 +49,15 @@ pub const SETTINGS: &[Setting] = &[
         "The metadata server's host[:port] [default: metadata.google.internal]",
     ),
     setting("GOOGLE_APPLICATION_CREDENTIALS", "A credential file, as in Google's own libraries"),
+    setting(
+        "IMPERSONATE_SERVICE_ACCOUNT",
+        "The service account whose tokens to get; accounts on the way to it before it, comma-separated",
+    ),
+    setting("TOKEN_URL", "Google's token endpoint [default: what the credential file says]"),
+    setting(
+        "IAM_CREDENTIALS_URL",
+        "Where the IAM Credentials API is [default: https://iamcredentials.googleapis.com]",
+    ),
     setting("TRUST_EMULATOR", "1 admits keys over http from 127.0.0.1, [::1] and localhost"),
     setting("LOG_FORMAT", "json or text [default: json on Cloud Run, text elsewhere]"),
     setting("LOG_REQUESTS", "Which requests get a log line: all, denied, none [default: denied]"),
@@ -56,8 +65,18 @@ pub const SETTINGS: &[Setting] = &[
 ];
 
 /// Read as well, but not for flags: what the platform sets.
-const PLATFORM: &[&str] =
-    &["K_SERVICE", "K_REVISION", "GOOGLE_CLOUD_PROJECT", "SSL_CERT_FILE", "NO_COLOR"];
+const PLATFORM: &[&str] = &[
+    "K_SERVICE",
+    "K_REVISION",
+    "KUBERNETES_SERVICE_HOST",
+    "GOOGLE_CLOUD_PROJECT",
+    "SSL_CERT_FILE",
+    "NO_COLOR",
+    "CLOUDSDK_CONFIG",
+    "HOME",
+    "APPDATA",
+    "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES",
+];
 
 /// Raw settings by name.
 #[derive(Clone, Default)]

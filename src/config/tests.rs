@@ -204,8 +204,8 @@ fn tokens_are_sent_over_https_or_loopback_only() {
 
 #[test]
 fn a_credential_file_is_not_passed_over_in_silence() {
-    let file = ("GOOGLE_APPLICATION_CREDENTIALS", "/key.json");
-    assert_mistakes(caller(&[file]), &[("GOOGLE_APPLICATION_CREDENTIALS", "not supported yet")]);
+    let file = ("GOOGLE_APPLICATION_CREDENTIALS", "/no/key.json");
+    assert_mistakes(caller(&[file]), &[("GOOGLE_APPLICATION_CREDENTIALS", "no such file")]);
 }
 
 #[test]
@@ -269,5 +269,25 @@ fn an_issuer_without_a_name_is_a_mistake() {
     for issuers in [",", "accounts.google.com,", "https://accounts.google.com accounts.google.com"]
     {
         assert_mistakes(called(&[("ISSUERS", issuers)]), &[("ISSUERS", "separated by commas")]);
+    }
+}
+
+#[test]
+fn a_persons_login_is_no_source_for_a_service_unless_it_impersonates() {
+    let directory = tempfile::tempdir().unwrap();
+    let gcloud = directory.path().join(".config/gcloud");
+    std::fs::create_dir_all(&gcloud).unwrap();
+    let login = r#"{"type":"authorized_user","client_id":"1-a.example","client_secret":"s","refresh_token":"r"}"#;
+    std::fs::write(gcloud.join("application_default_credentials.json"), login).unwrap();
+    let home = ("HOME", directory.path().to_str().unwrap());
+    assert_mistakes(caller(&[home]), &[("GOOGLE_APPLICATION_CREDENTIALS", "1-a.example")]);
+    let account = ("IMPERSONATE_SERVICE_ACCOUNT", "a@demo.iam.gserviceaccount.com");
+    assert!(caller(&[home, account]).is_ok());
+    let elsewhere = ("CLOUDSDK_CONFIG", "/no/such/directory");
+    assert!(caller(&[home, elsewhere]).is_ok());
+    let wrong = ("IMPERSONATE_SERVICE_ACCOUNT", "a/b");
+    assert_mistakes(caller(&[home, wrong]), &[(wrong.0, "no service account")]);
+    for name in ["TOKEN_URL", "IAM_CREDENTIALS_URL"] {
+        assert_mistakes(caller(&[(name, "http://x.example/")]), &[(name, "https://")]);
     }
 }

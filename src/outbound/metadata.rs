@@ -4,9 +4,10 @@
 //! path is what proves who asks. It is asked for ID tokens with `format=full`, because without it they carry no `email`
 //! and no list of principals can match them.
 //!
-//! One call takes at most the *budget* (3 s by default) over all its tries, pauses included: a request is waiting for
-//! it, and five times three seconds would be longer than that request lives. Connection errors, 408, 429, 5xx and
-//! answers that are no answer are tried again, up to five times, with growing, jittered pauses; a `Retry-After` in
+//! One call takes at most the *budget* over all its tries, pauses included: 3 s by default, as a request is waiting for
+//! it, and 30 s before the first success, as a pod on GKE may be there before its metadata server is. Connection errors, 408, 429, 5xx and
+//! answers that are no answer are tried again, up to five times (and as often as time allows before the first success),
+//! with growing, jittered pauses; a `Retry-After` in
 //! seconds is obeyed where the budget allows, and ends the call where it does not. 4xx is final and says what to do.
 //! Nothing is remembered between calls.
 //!
@@ -27,17 +28,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use http::uri::Authority;
 use url::Url;
 
+use super::exchange::{Budget, Exchange, Mark};
 use super::source::{FetchFuture, IdTokenSource, SourceError, SourceFault, check, excerpt};
 use crate::clock::{Clock, SystemClock};
 use crate::http_client::{self, HttpClientError};
 use crate::identity::{Audience, IdToken};
-
-mod exchange;
-
-use exchange::Exchange;
 
 /// Where the metadata server is, unless something else is said.
 pub const DEFAULT_HOST: &str = "metadata.google.internal";
@@ -45,15 +44,26 @@ pub const DEFAULT_HOST: &str = "metadata.google.internal";
 /// The metadata server, as a source of ID tokens and of facts about the project. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct MetadataServer {
+    root: Url,
     exchange: Arc<Exchange>,
 }
 
+mod access;
+mod advice;
+
+use advice::advice;
+
+const FLAVOR: &str = "metadata-flavor";
+const GOOGLE: HeaderValue = HeaderValue::from_static("Google");
+
 impl MetadataServer {
-    /// A builder with the defaults: [`DEFAULT_HOST`], 1 s to connect, 3 s in all, the system's clock.
+    /// A builder with the defaults: [`DEFAULT_HOST`], 1 s to connect, 30 s in all before the first
+    /// success and 3 s after it, the system's clock.
     pub fn builder() -> MetadataServerBuilder {
         MetadataServerBuilder {
             host: DEFAULT_HOST.to_owned(),
             connect_timeout: Duration::from_secs(1),
+            first_budget: Duration::from_secs(30),
             budget: Duration::from_secs(3),
             first_pause: Duration::from_millis(100),
             clock: Arc::new(SystemClock),
@@ -102,12 +112,11 @@ impl MetadataServer {
         url.query_pairs_mut()
             .append_pair("audience", audience.as_str())
             .append_pair("format", "full");
-        self.exchange
-            .run(url, |body| {
-                let text = str::from_utf8(body).unwrap_or_default().trim_ascii();
-                check(IdToken::parse(text)?, audience, self.exchange.clock.now())
-            })
-            .await
+        self.ask(url, |body| {
+            let text = str::from_utf8(body).unwrap_or_default().trim_ascii();
+            check(IdToken::parse(text)?, audience, self.exchange.clock.now())
+        })
+        .await
     }
 
     /// A value that is one line of text, as `good` has it.
@@ -117,16 +126,25 @@ impl MetadataServer {
         expected: &'static str,
         good: impl Fn(&str) -> bool,
     ) -> Result<String, SourceError> {
-        self.exchange
-            .run(self.url(path), |body| match str::from_utf8(body).map(str::trim_ascii) {
-                Ok(text) if !text.is_empty() && good(text) => Ok(text.to_owned()),
-                _ => Err(SourceFault::Unexpected { expected, found: excerpt(body) }),
-            })
-            .await
+        self.ask(self.url(path), |body| match str::from_utf8(body).map(str::trim_ascii) {
+            Ok(text) if !text.is_empty() && good(text) => Ok(text.to_owned()),
+            _ => Err(SourceFault::Unexpected { expected, found: excerpt(body) }),
+        })
+        .await
+    }
+
+    async fn ask<T>(
+        &self,
+        url: Url,
+        accept: impl Fn(&[u8]) -> Result<T, SourceFault>,
+    ) -> Result<T, SourceError> {
+        let place = format!("the metadata server at http://{}{}", url.authority(), url.path());
+        let request = |client: &reqwest::Client| client.get(url.clone()).header(FLAVOR, GOOGLE);
+        self.exchange.run(place, request, accept, |fault| advice(fault).into()).await
     }
 
     fn url(&self, path: &str) -> Url {
-        let mut url = self.exchange.root.clone();
+        let mut url = self.root.clone();
         url.set_path(&format!("/computeMetadata/v1/{path}"));
         url
     }
@@ -138,11 +156,11 @@ impl IdTokenSource for MetadataServer {
     }
 
     fn budget(&self) -> Duration {
-        self.exchange.budget
+        self.exchange.budget.now()
     }
 
     fn name(&self) -> Arc<str> {
-        format!("the metadata server at {}", self.exchange.root.authority()).into()
+        format!("the metadata server at {}", self.root.authority()).into()
     }
 }
 
@@ -166,6 +184,7 @@ fn is_email(text: &str) -> bool {
 pub struct MetadataServerBuilder {
     host: String,
     connect_timeout: Duration,
+    first_budget: Duration,
     budget: Duration,
     first_pause: Duration,
     clock: Arc<dyn Clock>,
@@ -185,9 +204,17 @@ impl MetadataServerBuilder {
         self
     }
 
-    /// How long a call may take in all, with every try and every pause.
+    /// How long a call may take in all, with every try and every pause, from the first on.
     pub fn budget(mut self, budget: Duration) -> Self {
         self.budget = budget;
+        self.first_budget = budget;
+        self
+    }
+
+    /// How long a call may take as long as none has succeeded; to be set after [`budget`](Self::budget), which sets
+    /// both.
+    pub fn first_budget(mut self, budget: Duration) -> Self {
+        self.first_budget = budget;
         self
     }
 
@@ -210,13 +237,13 @@ impl MetadataServerBuilder {
     /// When the host is not one, or the HTTP client cannot be set up.
     pub fn build(self) -> Result<MetadataServer, MetadataServerError> {
         let exchange = Exchange {
-            root: root(&self.host)?,
             client: http_client::plain(self.connect_timeout)?,
-            budget: self.budget,
+            budget: Budget::new(self.first_budget, self.budget),
             first_pause: self.first_pause,
             clock: self.clock,
+            mark: Some(Mark { name: FLAVOR, value: GOOGLE, text: "Metadata-Flavor: Google" }),
         };
-        Ok(MetadataServer { exchange: Arc::new(exchange) })
+        Ok(MetadataServer { root: root(&self.host)?, exchange: Arc::new(exchange) })
     }
 }
 

@@ -4,6 +4,7 @@
 //! hands out goes through [`check`], so that a token for another audience, or one that is about to expire, is an error
 //! here and not a riddle at the service that is called.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::{self, Debug};
 use std::future::Future;
@@ -55,13 +56,16 @@ impl<S: IdTokenSource + ?Sized> IdTokenSource for Arc<S> {
 /// Why a source gave nothing. Cheap to clone, because everybody who waited for the same fetch gets it.
 ///
 /// The message says which source, what was asked of it, what came back, and what to do.
-#[derive(Clone, Debug, thiserror::Error)]
-pub struct SourceError {
+#[derive(Clone, Debug)]
+pub struct SourceError(Arc<Details>);
+
+#[derive(Clone, Debug)]
+struct Details {
     place: Arc<str>,
     tries: u32,
-    #[source]
     fault: SourceFault,
-    advice: &'static str,
+    advice: Cow<'static, str>,
+    before: Arc<[String]>,
 }
 
 impl SourceError {
@@ -72,38 +76,61 @@ impl SourceError {
         place: impl Into<Arc<str>>,
         tries: u32,
         fault: SourceFault,
-        advice: &'static str,
+        advice: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { place: place.into(), tries, fault, advice }
+        let (place, advice) = (place.into(), advice.into());
+        Self(Arc::new(Details { place, tries, fault, advice, before: Arc::default() }))
+    }
+
+    /// The same with what was looked at before this source was taken, in that order.
+    #[must_use]
+    pub fn after(mut self, steps: impl Into<Arc<[String]>>) -> Self {
+        Arc::make_mut(&mut self.0).before = steps.into();
+        self
+    }
+
+    /// What was looked at before this source was taken.
+    #[must_use]
+    pub fn before(&self) -> &[String] {
+        &self.0.before
     }
 
     /// What went wrong, at the last try.
     #[must_use]
     pub fn fault(&self) -> &SourceFault {
-        &self.fault
+        &self.0.fault
     }
 
     /// How often the source was asked.
     #[must_use]
     pub fn tries(&self) -> u32 {
-        self.tries
+        self.0.tries
     }
 
     /// Whether the same call may succeed later with nothing changed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        self.fault.is_retryable()
+        self.0.fault.is_retryable()
     }
 }
 
 impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tries = if self.tries == 1 { "try" } else { "tries" };
-        write!(f, "{} ({} {tries}): {}", self.place, self.tries, self.fault)?;
-        if !self.advice.is_empty() {
-            write!(f, "; {}", self.advice)?;
+        let tries = if self.0.tries == 1 { "try" } else { "tries" };
+        write!(f, "{} ({} {tries}): {}", self.0.place, self.0.tries, self.0.fault)?;
+        if !self.0.advice.is_empty() {
+            write!(f, "; {}", self.0.advice)?;
+        }
+        if !self.0.before.is_empty() {
+            write!(f, " (before it: {})", self.0.before.join("; "))?;
         }
         Ok(())
+    }
+}
+
+impl Error for SourceError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0.fault)
     }
 }
 
@@ -172,6 +199,12 @@ pub enum SourceFault {
         /// The time by our clock, in seconds since the Unix epoch.
         now: i64,
     },
+    /// The source cannot give what was asked for, whatever its answer.
+    #[error("{0}")]
+    Unable(Cow<'static, str>),
+    /// Something on this machine that the source needs, such as a file, was not there or not good.
+    #[error("{0}")]
+    Local(Cow<'static, str>),
     /// The fetch ended without an answer: it panicked, or its runtime was shut down.
     #[error("the fetch ended without an answer")]
     Interrupted,
@@ -193,7 +226,7 @@ impl SourceFault {
                         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
                     )
             }
-            Self::NoRuntime => false,
+            Self::NoRuntime | Self::Unable(_) => false,
             _ => true,
         }
     }

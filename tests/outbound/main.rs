@@ -1,11 +1,15 @@
 //! The caller's half over real sockets, against servers that play Google and the called service.
 
+mod adc;
 mod cache;
 mod called;
 mod client;
+mod federation;
 mod google;
 mod layer;
 mod metadata;
+mod service_account;
+mod sources;
 
 use std::error::Error;
 use std::time::Duration;

@@ -346,3 +346,25 @@ async fn behind_a_proxy_setting() {
     let google = Google::start().await;
     fetch(&google).await.unwrap();
 }
+
+/// A pod can be there before its metadata server is.
+#[tokio::test]
+async fn there_is_more_patience_before_the_first_success() {
+    let google = Google::start().await;
+    let patient = google
+        .client()
+        .budget(Duration::from_millis(50))
+        .first_budget(Duration::from_secs(20))
+        .build()
+        .unwrap();
+    assert_eq!(IdTokenSource::budget(&patient), Duration::from_secs(20));
+    for _ in 0..9 {
+        google.then_status(503);
+    }
+    patient.fetch(&audience(AUDIENCE)).await.unwrap();
+    assert_eq!(google.count(), 10);
+    assert_eq!(IdTokenSource::budget(&patient), Duration::from_millis(50));
+    google.hold();
+    let error = patient.fetch(&audience(AUDIENCE)).await.unwrap_err();
+    assert!(error.to_string().contains("within 50 ms"), "{error}");
+}
