@@ -61,7 +61,12 @@ pub fn command() -> Command {
             "Whoever can reach the port acts as the account that signs: do not forward it to other machines.\n\
              Example: countersign proxy https://orders-123456789012.europe-west1.run.app",
         );
-    with_flags(command.arg(url).arg(audience).arg(port), &[SOURCES])
+    let account = Arg::new("as")
+        .long("as")
+        .value_name("SERVICE_ACCOUNT")
+        .conflicts_with("IMPERSONATE_SERVICE_ACCOUNT")
+        .help("Sign as this service account: short for --impersonate-service-account");
+    with_flags(command.args([url, audience, account, port]), &[SOURCES])
 }
 
 pub async fn run(matches: &ArgMatches) -> ExitCode {
@@ -76,7 +81,10 @@ pub async fn run(matches: &ArgMatches) -> ExitCode {
 
 /// Comes back only where it cannot start.
 async fn start(matches: &ArgMatches) -> ExitCode {
-    let settings = settings(matches);
+    let mut settings = settings(matches);
+    if let Some(account) = matches.get_one::<String>("as") {
+        settings = settings.with("IMPERSONATE_SERVICE_ACCOUNT", account);
+    }
     let roots = match https_roots(&settings) {
         Ok(roots) => roots,
         Err(error) => return refuse(&error, 2),
@@ -113,7 +121,7 @@ async fn start(matches: &ArgMatches) -> ExitCode {
 
 /// Where the tokens come from: the one place that knows.
 fn tokens(settings: &Settings) -> Result<IdTokenCache, ConfigError> {
-    let source = SourceConfig::read(settings)?.metadata;
+    let source = SourceConfig::read(settings, None)?.source;
     Ok(IdTokenCache::new(source, Arc::new(SystemClock)))
 }
 
