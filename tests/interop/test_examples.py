@@ -32,6 +32,9 @@ class Examples(unittest.TestCase):
         environment["PATH"] = f"{BINARIES}{os.pathsep}{environment['PATH']}"
         self.check([EXAMPLES / "curl" / "call.sh"], "hello from curl")
 
+    def test_rust(self):
+        self.check([BINARIES / "examples" / "signing_client"], "hello from Rust")
+
     def test_python(self):
         self.check([PYTHON, EXAMPLES / "python" / "call.py"], "hello from Python")
 
