@@ -98,6 +98,9 @@ class Emulator(Process):
         self.default_account = state["default_account"]
         self.project_number = state["project"]["number"]
 
+    def host(self):
+        return self.url.removeprefix("http://")
+
     def environment(self, home):
         """For a program that is pointed at this emulator."""
         return {**bare_environment(home), **self._exports}
@@ -147,17 +150,17 @@ def http(url, body=None, headers=None):
             return answer.code, answer.headers, answer.read().decode()
 
 
-def run(command, environment):
+def run(command, environment, stdin=""):
     """Runs a program to its end: its exit code, output and errors."""
     return subprocess.run(
         [str(part) for part in command],
-        env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE_SECONDS,
+        env=environment, input=stdin, capture_output=True, text=True, timeout=DEADLINE_SECONDS,
     )
 
 
-def printed(command, environment):
+def printed(command, environment, stdin=""):
     """What a program prints that has to succeed."""
-    done = run(command, environment)
+    done = run(command, environment, stdin)
     shown = shlex.join(str(part) for part in command)
     assert done.returncode == 0, f"{shown}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout.strip()
