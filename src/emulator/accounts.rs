@@ -80,6 +80,12 @@ impl Directory {
         account
     }
 
+    /// The account of this address, if it has been named before.
+    pub(super) fn find(&self, email: &str) -> Option<Arc<Account>> {
+        let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.get(&email.to_ascii_lowercase()).cloned()
+    }
+
     /// The account of this address, which has to be a service account's.
     pub(super) fn service_account(&self, email: &str) -> Result<Arc<Account>, EmulatorError> {
         let account = Account::of(email).map(|account| self.account(&account.email))?;

@@ -13,11 +13,15 @@
 //! | `DELETE /admin/faults` | clears them |
 //! | `POST /admin/metadata` | opens a metadata server: `{"account": "…"}` |
 //! | `POST /admin/accounts/recreate` | `{"account": "…"}` gets another unique id |
+//! | `POST /admin/credentials` | a credential file: `{"kind": "service-account", "account": "…"}` |
+//! | `POST /admin/token-creators` | lets a member mint as an account: `{"account": "…", "member": "…"}` |
+//! | `DELETE /admin/token-creators` | takes that away |
 //! | `POST /admin/front-ends` | opens a front end: the fields of [`FrontEndSpec`](super::FrontEndSpec) |
 //! | `POST /admin/front-ends/{service}` | changes one: `{"open": true, "backend": "127.0.0.1:8080", …}` |
 //! | `POST /admin/bindings` | grants: `{"service": "…", "member": "serviceAccount:…", "after_seconds": 60}` |
 //! | `DELETE /admin/bindings` | takes away: `{"service": "…", "member": "…"}` |
 
+mod credentials;
 mod document;
 mod front_ends;
 
@@ -59,6 +63,8 @@ pub(super) fn router(google: &Arc<Google>) -> Router<Arc<Google>> {
         .route("/faults", post(inject).delete(clear))
         .route("/metadata", post(metadata))
         .route("/accounts/recreate", post(recreate))
+        .route("/credentials", post(credentials::issue))
+        .route("/token-creators", post(credentials::grant).delete(credentials::revoke))
         .route("/front-ends", post(front_ends::open))
         .route("/front-ends/{service}", post(front_ends::change))
         .route("/bindings", post(front_ends::grant).delete(front_ends::revoke))
@@ -131,6 +137,9 @@ async fn state(State(google): Emulated) -> Json<Value> {
             "age_seconds": google.certs_caching.age_seconds(),
         },
         "accounts": accounts,
+        "account_keys": google.account_keys.state(),
+        "access_tokens": google.access_tokens.held(),
+        "token_creators": google.token_creators.state(),
         "metadata_servers": servers,
         "front_ends": google.front_ends.all().iter().map(FrontEnd::state).collect::<Vec<_>>(),
         "faults": google.traffic.pending(),

@@ -4,6 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
+use super::access_tokens::AccessTokens;
+use super::account_keys::AccountKeys;
 use super::accounts::Directory;
 use super::faults::Traffic;
 use super::front_end::ProjectPolicy;
@@ -12,7 +14,9 @@ use super::keys::KeyRing;
 use super::metadata::Metadata;
 use super::offset_clock::OffsetClock;
 use super::port::Port;
-use super::{Emulator, EmulatorError, Listener, admin, certs};
+use super::principal::TokenCreators;
+use super::token_endpoint::{self, RefreshTokens};
+use super::{Emulator, EmulatorError, Listener, admin, certs, iam_credentials};
 use crate::clock::{Clock, SystemClock};
 
 /// Settings of an [`Emulator`] that is about to start. Each has a default.
@@ -125,6 +129,10 @@ impl EmulatorBuilder {
             clock,
             certs_caching: CertsCaching::default(),
             accounts,
+            account_keys: AccountKeys::default(),
+            access_tokens: AccessTokens::default(),
+            refresh_tokens: RefreshTokens::default(),
+            token_creators: TokenCreators::default(),
             policy: ProjectPolicy::new(&self.owners, &self.editors)?,
             traffic: Traffic::default(),
             metadata: Servers::default(),
@@ -133,8 +141,9 @@ impl EmulatorBuilder {
             address: OnceLock::from(listener.address()),
         });
         let metadata = Metadata::new(Arc::clone(&google), default_account, listener.address());
-        // The token endpoint, IAM Credentials and STS are further routers to merge here.
         let router = certs::router()
+            .merge(token_endpoint::router())
+            .merge(iam_credentials::router())
             .merge(admin::router(&google))
             .with_state(Arc::clone(&google))
             .merge(metadata.router());

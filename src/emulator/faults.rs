@@ -25,6 +25,18 @@ pub enum Endpoint {
     MetadataToken,
     /// Everything else of every metadata server.
     Metadata,
+    /// `/token`: the OAuth token endpoint.
+    Token,
+    /// `…:generateIdToken` of IAM Credentials.
+    GenerateIdToken,
+    /// `…:generateAccessToken` of IAM Credentials.
+    GenerateAccessToken,
+    /// `…:signJwt` of IAM Credentials.
+    SignJwt,
+    /// `/v1/token`: the Security Token Service.
+    Sts,
+    /// `/subject-token`: where workloads elsewhere get the token that STS takes.
+    SubjectToken,
     /// Where the links of forged tokens point (`jku`, `x5u`): whoever asks here has believed a token's header.
     Canary,
     /// The admin API. It is counted, and cannot be broken.
@@ -41,6 +53,12 @@ impl Endpoint {
         Self::MetadataIdentity,
         Self::MetadataToken,
         Self::Metadata,
+        Self::Token,
+        Self::GenerateIdToken,
+        Self::GenerateAccessToken,
+        Self::SignJwt,
+        Self::Sts,
+        Self::SubjectToken,
         Self::Canary,
         Self::Admin,
         Self::Other,
@@ -55,6 +73,12 @@ impl Endpoint {
             Self::MetadataIdentity => "metadata-identity",
             Self::MetadataToken => "metadata-token",
             Self::Metadata => "metadata",
+            Self::Token => "token",
+            Self::GenerateIdToken => "generate-id-token",
+            Self::GenerateAccessToken => "generate-access-token",
+            Self::SignJwt => "sign-jwt",
+            Self::Sts => "sts",
+            Self::SubjectToken => "subject-token",
             Self::Canary => "canary",
             Self::Admin => "admin",
             Self::Other => "other",
@@ -65,6 +89,15 @@ impl Endpoint {
         match path {
             "/oauth2/v3/certs" => Self::Certs,
             "/oauth2/v1/certs" => Self::CertsV1,
+            "/token" => Self::Token,
+            "/v1/token" => Self::Sts,
+            "/subject-token" => Self::SubjectToken,
+            _ if path.starts_with("/v1/projects/") => match path.rsplit(':').next() {
+                Some("generateIdToken") => Self::GenerateIdToken,
+                Some("generateAccessToken") => Self::GenerateAccessToken,
+                Some("signJwt") => Self::SignJwt,
+                _ => Self::Other,
+            },
             _ if path.starts_with("/canary/") => Self::Canary,
             _ if path == "/admin" || path.starts_with("/admin/") => Self::Admin,
             _ if path == "/" || path.starts_with("/computeMetadata") => {

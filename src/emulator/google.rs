@@ -7,12 +7,17 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::EmulatorError;
+use super::access_tokens::AccessTokens;
+use super::account_keys::AccountKeys;
 use super::accounts::{Account, Directory};
 use super::faults::Traffic;
 use super::front_end::{FrontEnd, ProjectPolicy};
 use super::keys::{KeyRing, hex};
 use super::metadata::MetadataServer;
 use super::offset_clock::OffsetClock;
+use super::principal::{Principal, TokenCreators};
+use super::token_endpoint::RefreshTokens;
 
 /// The state behind every port of one emulator.
 #[derive(Debug)]
@@ -23,6 +28,10 @@ pub(super) struct Google {
     pub(super) keys: KeyRing,
     pub(super) certs_caching: CertsCaching,
     pub(super) accounts: Directory,
+    pub(super) account_keys: AccountKeys,
+    pub(super) access_tokens: AccessTokens,
+    pub(super) refresh_tokens: RefreshTokens,
+    pub(super) token_creators: TokenCreators,
     pub(super) policy: ProjectPolicy,
     pub(super) traffic: Traffic,
     pub(super) metadata: Servers<MetadataServer>,
@@ -41,6 +50,24 @@ impl Google {
     /// The main port's host and port.
     pub(super) fn host(&self) -> String {
         self.address.get().map(SocketAddr::to_string).unwrap_or_default()
+    }
+
+    pub(super) fn grant_token_creator(
+        &self,
+        target: &str,
+        member: &str,
+    ) -> Result<(), EmulatorError> {
+        let target = self.accounts.service_account(target)?;
+        self.token_creators.grant(&target.email, Principal::parse(member)?)
+    }
+
+    pub(super) fn revoke_token_creator(
+        &self,
+        target: &str,
+        member: &str,
+    ) -> Result<bool, EmulatorError> {
+        let target = self.accounts.service_account(target)?;
+        Ok(self.token_creators.revoke(&target.email, &Principal::parse(member)?))
     }
 
     pub(super) fn stop(&self) {

@@ -83,10 +83,14 @@ impl SigningKey {
 
     /// The same as PEM: what an attacker makes an HMAC secret of.
     pub(super) fn public_pem(&self) -> String {
-        let body = STANDARD.encode(self.public_der());
-        let lines: Vec<&str> =
-            (0..body.len()).step_by(64).map(|at| &body[at..(at + 64).min(body.len())]).collect();
-        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))
+        pem("PUBLIC KEY", &self.public_der())
+    }
+
+    /// The private half as PKCS #8 in PEM: for a credential file, and for nothing else.
+    pub(super) fn private_pem(&self) -> Result<String, EmulatorError> {
+        let pkcs8 = AsDer::<Pkcs8V1Der<'_>>::as_der(&self.pair)
+            .map_err(|_| EmulatorError::KeyGeneration)?;
+        Ok(pem("PRIVATE KEY", pkcs8.as_ref()))
     }
 
     /// RS256 (RFC 7518 section 3.3).
@@ -187,7 +191,7 @@ impl KeyRing {
     }
 }
 
-async fn generate_aside(now: i64) -> Result<Arc<SigningKey>, EmulatorError> {
+pub(super) async fn generate_aside(now: i64) -> Result<Arc<SigningKey>, EmulatorError> {
     tokio::task::spawn_blocking(move || SigningKey::generate(now).map(Arc::new))
         .await
         .map_err(|_| EmulatorError::KeyGeneration)?
@@ -209,6 +213,14 @@ fn certificate(pkcs8: &[u8], now: i64) -> Result<rcgen::Certificate, EmulatorErr
     params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
     Ok(params.self_signed(&pair)?)
+}
+
+/// RFC 7468.
+fn pem(label: &str, der: &[u8]) -> String {
+    let body = STANDARD.encode(der);
+    let lines: Vec<&str> =
+        (0..body.len()).step_by(64).map(|at| &body[at..(at + 64).min(body.len())]).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

@@ -153,7 +153,7 @@ impl Metadata {
             node @ Node::Directory(_) => Ok(content(node.listing(), TEXT)),
             _ if directory => Err(Refusal::NotFound),
             Node::Identity => self.identity(&account, &query),
-            Node::Token => Ok(self.access_token()),
+            Node::Token => Ok(self.access_token(&account)),
             leaf if query.json => Ok(content(leaf.recursive().to_string(), JSON)),
             leaf => Ok(content(leaf.text(), TEXT)),
         }
@@ -194,8 +194,8 @@ impl Metadata {
         Ok(content(token, "text/html"))
     }
 
-    fn access_token(&self) -> Response<Body> {
-        let (token, expires_in) = self.tokens.access(&self.google);
+    fn access_token(&self, account: &Account) -> Response<Body> {
+        let (token, expires_in) = self.tokens.access(&self.google, account);
         let body = json!({
             "access_token": token,
             "expires_in": expires_in,

@@ -13,6 +13,7 @@ pub use self::bad::{BadToken, UnknownBadToken};
 use self::draft::{Draft, Members};
 use super::accounts::Account;
 use super::google::Google;
+use super::keys::SigningKey;
 use super::{EmulatorError, Instance};
 
 /// The OAuth client id of the gcloud command line: the audience of the tokens that people get from it.
@@ -239,11 +240,32 @@ fn person_claims(account: &Account, audience: &str) -> Members {
     claims
 }
 
+/// A JWT around this payload, which is JSON text and taken as it is.
+pub(super) fn sign_payload(key: &SigningKey, payload: &str) -> String {
+    let header = json!({"alg": "RS256", "kid": key.kid(), "typ": "JWT"}).to_string();
+    let input = format!("{}.{}", draft::encode(header), draft::encode(payload));
+    let signature = draft::encode(key.sign(input.as_bytes()));
+    format!("{input}.{signature}")
+}
+
+/// `at_hash` of an access token (OpenID Connect Core 3.1.3.6).
+pub(super) fn at_hash(access_token: &str) -> String {
+    draft::left_half_hash(access_token)
+}
+
+/// A refresh token as gcloud's login gets it: opaque to everybody but Google.
+pub(super) fn refresh_token() -> String {
+    format!("1//0{}", random())
+}
+
 /// An access token as the metadata server gives it: opaque to everybody but Google.
 pub(super) fn access_token() -> String {
-    use base64::Engine as _;
+    format!("ya29.c.{}", random())
+}
+
+fn random() -> String {
     let mut random = [0_u8; 96];
     // Without randomness nothing else here works either; the token is worth nothing outside this process.
     let _ = aws_lc_rs::rand::fill(&mut random);
-    format!("ya29.c.{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random))
+    draft::encode(random)
 }

@@ -3,7 +3,9 @@
 mod admin;
 mod client;
 mod front_end;
+mod iam_credentials;
 mod keys;
 mod metadata;
 mod pair;
+mod token_endpoint;
 mod tokens;

@@ -4,8 +4,10 @@ use std::sync::Mutex;
 
 use quick_cache::sync::Cache;
 
+use crate::emulator::access_tokens::{self, CLOUD_PLATFORM};
 use crate::emulator::accounts::Account;
 use crate::emulator::google::Google;
+use crate::emulator::principal::Principal;
 use crate::emulator::token::{self, LIFETIME_SECONDS, TokenFormat, TokenSpec};
 
 /// A token with less than this to live is replaced.
@@ -72,17 +74,17 @@ impl Tokens {
     }
 
     /// The access token, and the seconds that it still lives.
-    pub(super) fn access(&self, google: &Google) -> (String, i64) {
+    pub(super) fn access(&self, google: &Google, account: &Account) -> (String, i64) {
         let now = google.clock.unix_seconds();
         let mut access = self.access.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let minted = match access.take().filter(|cached| cached.fresh(now)) {
             Some(cached) => cached,
-            None => Minted {
-                token: token::access_token(),
-                issued: now,
-                // One second less than an hour, as Google's are.
-                expires: now.saturating_add(LIFETIME_SECONDS - 1),
-            },
+            None => {
+                let expires = now.saturating_add(access_tokens::LIFETIME_SECONDS);
+                let scopes = vec![CLOUD_PLATFORM.to_owned()];
+                let token = google.access_tokens.issue(Principal::of(account), scopes, expires);
+                Minted { token, issued: now, expires }
+            }
         };
         let answer = (minted.token.clone(), minted.expires - now);
         *access = Some(minted);

@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::emulator::access_tokens::CLOUD_PLATFORM;
 use crate::emulator::accounts::Account;
 use crate::emulator::google::{Google, Instance};
 
 /// The scopes that Cloud Run's accounts have.
-const SCOPES: [&str; 1] = ["https://www.googleapis.com/auth/cloud-platform"];
+const SCOPES: [&str; 1] = [CLOUD_PLATFORM];
 
 /// A directory or an entry of one.
 #[derive(Clone, Debug)]
