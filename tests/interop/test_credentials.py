@@ -1,0 +1,123 @@
+"""Google's libraries with the credential files that the emulator hands out."""
+
+import json
+import os
+import pathlib
+import unittest
+
+from googleapis import GoogleApis
+from processes import AUDIENCE, CLIENTS, PYTHON, Stage, http, printed, run
+
+STRANGER = "stranger@demo.iam.gserviceaccount.com"
+GCLOUD_CLIENT_ID = "32555940559.apps.googleusercontent.com"
+
+
+class Credentials(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.stage = Stage()
+        cls.addClassCleanup(cls.stage.close)
+        cls.googleapis = GoogleApis(cls.stage.emulator.host(), cls.stage.home)
+        cls.addClassCleanup(cls.googleapis.close)
+
+    def file(self, kind, change=lambda document: None):
+        """A credential file of this kind, and the environment that names it."""
+        status, _, text = http(f"{self.stage.emulator.url}/admin/credentials", json.dumps({"kind": kind}).encode())
+        if status == 404 or "unknown variant" in text:
+            self.skipTest(f"this emulator has no credential files of the kind {kind}")
+        self.assertEqual(status, 200, text)
+        document = json.loads(text)
+        change(document)
+        path = self.stage.home / f"{kind}.json"
+        path.write_text(json.dumps(document))
+        environment = {**self.stage.environment, **self.googleapis.environment()}
+        environment["GOOGLE_APPLICATION_CREDENTIALS"] = str(path)
+        self.googleapis.requests.clear()
+        return document, environment
+
+    def accepted(self, token):
+        status, answer = self.stage.called.create(token)
+        self.assertEqual(status, 201, answer)
+        self.assertEqual(self.stage.called.whoami(token)["email"], self.stage.account)
+
+    def fetch(self, environment):
+        return printed([PYTHON, CLIENTS / "fetch_id_token.py", AUDIENCE], environment)
+
+    def impersonate(self, environment, account=None):
+        program = [PYTHON, CLIENTS / "impersonated_id_token.py", account or self.stage.account, AUDIENCE]
+        return run(program, environment)
+
+    def test_key_file(self):
+        document, environment = self.file("service-account")
+        self.assertEqual(document["type"], "service_account")
+        self.accepted(self.fetch(environment))
+        # The file says where to ask.
+        self.assertEqual(self.googleapis.requests, [])
+
+    def test_key_file_gives_access_tokens(self):
+        _, environment = self.file("service-account")
+        self.assertTrue(printed([PYTHON, CLIENTS / "access_token.py"], environment).startswith("ya29."))
+
+    def test_key_file_of_another_key_is_refused(self):
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import rsa
+
+        pem = rsa.generate_private_key(65537, 2048).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        _, environment = self.file("service-account", lambda document: document.update(private_key=pem.decode()))
+        done = run([PYTHON, CLIENTS / "fetch_id_token.py", AUDIENCE], environment)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("Invalid JWT Signature.", done.stderr)
+
+    def test_impersonation_by_file(self):
+        document, environment = self.file("impersonated")
+        self.assertEqual(document["type"], "impersonated_service_account")
+        self.accepted(self.fetch(environment))
+        # Where tokens are generated is built into the library.
+        path = f"/v1/projects/-/serviceAccounts/{self.stage.account}:generateIdToken"
+        self.assertIn(f"iamcredentials.googleapis.com{path}", self.googleapis.requests)
+
+    def test_impersonation_wants_the_role(self):
+        _, environment = self.file("impersonated", lambda document: document.update(
+            service_account_impersonation_url=document["service_account_impersonation_url"].replace(
+                self.stage.account, STRANGER
+            )
+        ))
+        done = run([PYTHON, CLIENTS / "fetch_id_token.py", AUDIENCE], environment)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, "403|PERMISSION_DENIED")
+
+    def test_workload_identity_federation(self):
+        document, environment = self.file("external-account")
+        self.assertEqual(document["type"], "external_account")
+        self.assertTrue(printed([PYTHON, CLIENTS / "access_token.py"], environment).startswith("ya29."))
+        # To get ID tokens, the workload impersonates; the account that it would be has no such right over itself.
+        _, environment = self.file("external-account", lambda document: document.pop("service_account_impersonation_url"))
+        done = self.impersonate(environment)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.accepted(done.stdout.strip())
+        self.assertNotEqual(self.impersonate(environment, STRANGER).returncode, 0)
+
+    def test_a_login_has_its_client_for_an_audience(self):
+        _, environment = self.file("authorized-user")
+        access_token, id_token = printed([PYTHON, CLIENTS / "access_token.py"], environment).splitlines()
+        self.assertTrue(access_token.startswith("ya29."))
+        status, answer = self.stage.called.create(id_token)
+        self.assertEqual((status, answer["code"]), (401, "wrong_audience"))
+        verify = [PYTHON, CLIENTS / "verify_oauth2_token.py", GCLOUD_CLIENT_ID]
+        self.assertIn("@", printed(verify, environment, id_token))
+
+    def node(self, kind):
+        if "INTEROP_NODE" not in os.environ:
+            self.skipTest("without Node.js")
+        _, environment = self.file(kind)
+        program = pathlib.Path(os.environ["INTEROP_NODE"]) / "call.mjs"
+        output = printed(["node", program, self.stage.called.url, AUDIENCE], environment)
+        self.assertIn('"bar":"hello from Node.js"', output)
+
+    def test_node_with_a_key_file(self):
+        self.node("service-account")
+
+    def test_node_impersonates(self):
+        self.node("impersonated")
