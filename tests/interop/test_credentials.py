@@ -20,9 +20,10 @@ class Credentials(unittest.TestCase):
         cls.googleapis = GoogleApis(cls.stage.emulator.host(), cls.stage.home)
         cls.addClassCleanup(cls.googleapis.close)
 
-    def file(self, kind, change=lambda document: None):
+    def file(self, kind, change=lambda document: None, **of):
         """A credential file of this kind, and the environment that names it."""
-        status, _, text = http(f"{self.stage.emulator.url}/admin/credentials", json.dumps({"kind": kind}).encode())
+        asked = json.dumps({"kind": kind, **of}).encode()
+        status, _, text = http(f"{self.stage.emulator.url}/admin/credentials", asked)
         if status == 404 or "unknown variant" in text:
             self.skipTest(f"this emulator has no credential files of the kind {kind}")
         self.assertEqual(status, 200, text)
@@ -43,9 +44,23 @@ class Credentials(unittest.TestCase):
     def fetch(self, environment):
         return printed([PYTHON, CLIENTS / "fetch_id_token.py", AUDIENCE], environment)
 
-    def impersonate(self, environment, account=None):
-        program = [PYTHON, CLIENTS / "impersonated_id_token.py", account or self.stage.account, AUDIENCE]
+    def impersonate(self, environment, account=None, *delegates):
+        program = [PYTHON, CLIENTS / "impersonated_id_token.py", account or self.stage.account, AUDIENCE, *delegates]
         return run(program, environment)
+
+    def grant(self, account, member):
+        """Lets the member mint as the account."""
+        self.stage.emulator.admin("token-creators", {"account": account, "member": member})
+
+    def accepted_when_granted(self, environment, member):
+        """Impersonation of the called function's caller by this member: refused at first."""
+        done = self.impersonate(environment)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, "iam.serviceAccounts.getOpenIdToken|PERMISSION_DENIED")
+        self.grant(self.stage.account, member)
+        done = self.impersonate(environment)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.accepted(done.stdout.strip())
 
     def test_key_file(self):
         document, environment = self.file("service-account")
@@ -69,6 +84,32 @@ class Credentials(unittest.TestCase):
         done = run([PYTHON, CLIENTS / "fetch_id_token.py", AUDIENCE], environment)
         self.assertEqual(done.returncode, 1)
         self.assertIn("Invalid JWT Signature.", done.stderr)
+
+    def test_impersonation_by_a_key_file(self):
+        robot = "robot@demo.iam.gserviceaccount.com"
+        _, environment = self.file("service-account", account=robot)
+        self.accepted_when_granted(environment, f"serviceAccount:{robot}")
+
+    def test_impersonation_by_the_metadata_server(self):
+        porter = "porter@demo.iam.gserviceaccount.com"
+        server = self.stage.emulator.admin("metadata", {"account": porter})
+        environment = {**self.stage.environment, **self.googleapis.environment(), **server["environment"]}
+        self.accepted_when_granted(environment, f"serviceAccount:{porter}")
+
+    def test_impersonation_by_a_login(self):
+        _, environment = self.file("authorized-user", account="alice@example.com")
+        self.accepted_when_granted(environment, "user:alice@example.com")
+
+    def test_impersonation_by_delegates(self):
+        first, second = (f"{name}@demo.iam.gserviceaccount.com" for name in ("first", "second"))
+        _, environment = self.file("service-account", account=first)
+        self.grant(second, f"serviceAccount:{first}")
+        self.assertNotEqual(self.impersonate(environment, None, second).returncode, 0)
+        self.grant(self.stage.account, f"serviceAccount:{second}")
+        self.assertNotEqual(self.impersonate(environment).returncode, 0)
+        done = self.impersonate(environment, None, second)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.accepted(done.stdout.strip())
 
     def test_impersonation_by_file(self):
         document, environment = self.file("impersonated")
