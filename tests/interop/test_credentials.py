@@ -6,7 +6,7 @@ import pathlib
 import unittest
 
 from googleapis import GoogleApis
-from processes import AUDIENCE, CLIENTS, PYTHON, Stage, http, printed, run
+from processes import AUDIENCE, CLIENTS, COUNTERSIGN, PYTHON, Stage, http, printed, run
 
 STRANGER = "stranger@demo.iam.gserviceaccount.com"
 GCLOUD_CLIENT_ID = "32555940559.apps.googleusercontent.com"
@@ -162,3 +162,32 @@ class Credentials(unittest.TestCase):
 
     def test_node_impersonates(self):
         self.node("impersonated")
+
+    def ours(self, kind):
+        """`countersign token print` with such a file: the called function takes the token, and so does google-auth."""
+        _, environment = self.file(kind)
+        done = run([COUNTERSIGN, "token", "print", "--audience", AUDIENCE], environment)
+        if "not supported yet" in done.stderr:
+            self.skipTest("this countersign reads no credential files")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.googleapis.requests, [])
+        self.accepted(done.stdout.strip())
+        verify = [PYTHON, CLIENTS / "verify_oauth2_token.py", AUDIENCE]
+        self.assertEqual(printed(verify, environment, done.stdout), self.stage.account)
+
+    def test_ours_with_a_key_file(self):
+        self.ours("service-account")
+
+    def test_ours_impersonates(self):
+        self.ours("impersonated")
+
+    def test_ours_federates(self):
+        self.ours("external-account")
+
+    def test_ours_says_what_a_login_is_good_for(self):
+        _, environment = self.file("authorized-user")
+        done = run([COUNTERSIGN, "token", "print", "--audience", AUDIENCE], environment)
+        if "not supported yet" in done.stderr:
+            self.skipTest("this countersign reads no credential files")
+        self.assertEqual((done.returncode == 0, done.stdout), (False, ""))
+        self.assertIn("--impersonate-service-account", done.stderr)
