@@ -44,6 +44,7 @@ mod faults;
 mod front_end;
 mod google;
 mod iam_credentials;
+mod jwt;
 mod keys;
 mod listener;
 mod metadata;
@@ -52,6 +53,7 @@ mod offset_clock;
 mod pages;
 mod port;
 mod principal;
+mod sts;
 mod token;
 mod token_endpoint;
 
@@ -141,21 +143,6 @@ impl Emulator {
         all
     }
 
-    /// A credential file, in JSON, that works against this emulator: what `GOOGLE_APPLICATION_CREDENTIALS` names.
-    ///
-    /// What the file needs exists from then on: the account, its key, a login. Of an account the same key or login is
-    /// handed out each time.
-    ///
-    /// # Errors
-    /// The account is not one of the right kind, or a key could not be generated.
-    pub async fn credentials(
-        &self,
-        spec: impl Into<CredentialSpec>,
-    ) -> Result<String, EmulatorError> {
-        let file = credentials::file(&self.google, &spec.into()).await?;
-        Ok(format!("{file:#}\n"))
-    }
-
     /// The metadata server of a service account, on a port of its own. Asked again, it is the same one.
     ///
     /// # Errors
@@ -170,23 +157,6 @@ impl Emulator {
     /// The specification cannot be met (the error names the field), or no port is free.
     pub async fn front_end(&self, spec: FrontEndSpec) -> Result<FrontEnd, EmulatorError> {
         FrontEnd::open(&self.google, spec).await
-    }
-
-    /// Lets a member mint as a service account, by IAM Credentials (`roles/iam.serviceAccountTokenCreator`). The member
-    /// is `serviceAccount:EMAIL`, `user:EMAIL` or one `principal://…` of a workload identity pool.
-    ///
-    /// # Errors
-    /// The account or the member is not well formed.
-    pub fn grant_token_creator(&self, target: &str, member: &str) -> Result<(), EmulatorError> {
-        self.google.grant_token_creator(target, member)
-    }
-
-    /// Takes that role away; `false` if the member did not have it.
-    ///
-    /// # Errors
-    /// The account or the member is not well formed.
-    pub fn revoke_token_creator(&self, target: &str, member: &str) -> Result<bool, EmulatorError> {
-        self.google.revoke_token_creator(target, member)
     }
 
     /// Mints a token: good, or bad in a way that has a name.

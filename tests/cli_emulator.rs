@@ -245,3 +245,44 @@ async fn mint_says_what_is_not_an_emulator() {
     assert!(stderr(&refused).contains("account: found `nobody`"), "{refused:?}");
     emulator.shutdown().await;
 }
+
+#[tokio::test]
+async fn credential_files_of_every_kind_are_printed_alone() {
+    let emulator = Emulator::start().await.unwrap();
+    let port = emulator.url().rsplit_once(':').unwrap().1.to_owned();
+    for (kind, account, expected) in [
+        ("service-account", "a@demo.iam.gserviceaccount.com", "service_account"),
+        ("impersonated", "a@demo.iam.gserviceaccount.com", "impersonated_service_account"),
+        ("external-account", "a@demo.iam.gserviceaccount.com", "external_account"),
+        ("authorized-user", "alice@example.com", "authorized_user"),
+    ] {
+        let arguments = ["emulator", "credentials", kind, "--port", &port, "--account", account];
+        let printed = output(&arguments).await;
+        assert!(printed.status.success() && printed.stderr.is_empty(), "{kind}: {printed:?}");
+        let file: Value = serde_json::from_str(&stdout(&printed)).unwrap();
+        assert_eq!(file["type"], expected);
+        assert!(file.to_string().contains(account) && file.to_string().contains(&emulator.url()));
+        // Under `emulator -- COMMAND` the environment says where it is.
+        let mut command = countersign(&["emulator", "credentials", kind, "--account", account]);
+        command.env("GCE_METADATA_HOST", emulator.host());
+        let again = within("the file", command.output()).await.unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&stdout(&again)).unwrap(), file);
+    }
+    let arguments =
+        ["emulator", "credentials", "external-account", "--port", &port, "--subject-token-file=/t"];
+    let file: Value = serde_json::from_str(&stdout(&output(&arguments).await)).unwrap();
+    assert_eq!(file["credential_source"]["file"], "/t");
+
+    let refused =
+        ["emulator", "credentials", "service-account", "--port", &port, "--account", "nobody"];
+    let refused = output(&refused).await;
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0));
+    assert!(stderr(&refused).contains("account: found `nobody`"), "{refused:?}");
+    let unknown = output(&["emulator", "credentials", "password"]).await;
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(stderr(&unknown).contains("external-account"), "{unknown:?}");
+    emulator.shutdown().await;
+    let nobody = output(&["emulator", "credentials", "service-account", "--port", &port]).await;
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(stderr(&nobody).contains("countersign emulator"), "{nobody:?}");
+}

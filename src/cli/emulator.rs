@@ -1,6 +1,8 @@
-//! `countersign emulator`: Google's identity endpoints on a port of this machine, by themselves or around a command.
+//! `countersign emulator`: Google's identity endpoints on a port of this machine, by themselves or around a command, and
+//! credential files of one that runs.
 
 mod child;
+mod credentials;
 mod guide;
 
 use std::ffi::OsString;
@@ -19,6 +21,8 @@ const DEFAULT_PORT: u16 = 9090;
 
 pub fn command() -> Command {
     Command::new("emulator")
+        .args_conflicts_with_subcommands(true)
+        .subcommand(credentials::command())
         .about("Run Google's identity endpoints on this machine, or a command that is pointed at them")
         .arg(
             Arg::new("port")
@@ -39,6 +43,9 @@ pub fn command() -> Command {
 }
 
 pub async fn run(matches: &ArgMatches) -> ExitCode {
+    if let Some(("credentials", matches)) = matches.subcommand() {
+        return credentials::run(matches).await;
+    }
     let command: Vec<OsString> =
         matches.get_many::<OsString>("command").into_iter().flatten().cloned().collect();
     let port = matches.get_one::<u16>("port").copied();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::EmulatorError;
 
 /// What the addresses of service accounts end in.
-const SERVICE_ACCOUNT_SUFFIX: &str = ".gserviceaccount.com";
+pub(super) const SERVICE_ACCOUNT_SUFFIX: &str = ".gserviceaccount.com";
 
 /// A service account or a person.
 #[derive(Clone, Debug, PartialEq, Eq)]

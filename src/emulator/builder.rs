@@ -15,6 +15,7 @@ use super::metadata::Metadata;
 use super::offset_clock::OffsetClock;
 use super::port::Port;
 use super::principal::TokenCreators;
+use super::sts::{self, Provider};
 use super::token_endpoint::{self, RefreshTokens};
 use super::{Emulator, EmulatorError, Listener, admin, certs, iam_credentials};
 use crate::clock::{Clock, SystemClock};
@@ -133,6 +134,7 @@ impl EmulatorBuilder {
             access_tokens: AccessTokens::default(),
             refresh_tokens: RefreshTokens::default(),
             token_creators: TokenCreators::default(),
+            provider: Provider::default(),
             policy: ProjectPolicy::new(&self.owners, &self.editors)?,
             traffic: Traffic::default(),
             metadata: Servers::default(),
@@ -144,6 +146,7 @@ impl EmulatorBuilder {
         let router = certs::router()
             .merge(token_endpoint::router())
             .merge(iam_credentials::router())
+            .merge(sts::router())
             .merge(admin::router(&google))
             .with_state(Arc::clone(&google))
             .merge(metadata.router());

@@ -10,11 +10,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::EmulatorError;
-use super::accounts::Account;
+use super::accounts::{Account, SERVICE_ACCOUNT_SUFFIX};
 use super::google::Google;
+use super::iam_credentials;
+use super::principal::Principal;
+use super::sts::{self, PoolProvider};
 use super::token::GCLOUD_CLIENT_ID;
 use super::token_endpoint::{self, CLIENT_SECRET};
+use super::{Emulator, EmulatorError};
 
 const UNIVERSE: &str = "googleapis.com";
 
@@ -25,19 +28,26 @@ const UNIVERSE: &str = "googleapis.com";
 pub enum CredentialKind {
     /// A service account's private key (`service_account`).
     ServiceAccount,
+    /// A service account's key, to mint as another service account (`impersonated_service_account`).
+    Impersonated,
+    /// The token of a provider elsewhere, federated, to mint as a service account (`external_account`).
+    ExternalAccount,
     /// A person's login by gcloud (`authorized_user`).
     AuthorizedUser,
 }
 
 impl CredentialKind {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::ServiceAccount, Self::AuthorizedUser];
+    pub const ALL: &[Self] =
+        &[Self::ServiceAccount, Self::Impersonated, Self::ExternalAccount, Self::AuthorizedUser];
 
     /// The name that the command line and the admin API use.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::ServiceAccount => "service-account",
+            Self::Impersonated => "impersonated",
+            Self::ExternalAccount => "external-account",
             Self::AuthorizedUser => "authorized-user",
         }
     }
@@ -54,7 +64,11 @@ impl FromStr for CredentialKind {
 
     fn from_str(name: &str) -> Result<Self, EmulatorError> {
         Self::ALL.iter().copied().find(|kind| kind.name() == name).ok_or_else(|| {
-            EmulatorError::invalid("kind", name, "service-account or authorized-user")
+            EmulatorError::invalid(
+                "kind",
+                name,
+                "service-account, impersonated, external-account or authorized-user",
+            )
         })
     }
 }
@@ -74,13 +88,15 @@ pub struct CredentialSpec {
     kind: CredentialKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     account: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    subject_token_file: Option<String>,
 }
 
 impl CredentialSpec {
     /// A file of this kind for the emulator's default account (for people: `developer@example.com`).
     #[must_use]
     pub fn of(kind: CredentialKind) -> Self {
-        Self { kind, account: None }
+        Self { kind, account: None, subject_token_file: None }
     }
 
     /// Whose identity the file leads to: a service account, and for
@@ -88,6 +104,14 @@ impl CredentialSpec {
     #[must_use]
     pub fn account(mut self, email: impl Into<String>) -> Self {
         self.account = Some(email.into());
+        self
+    }
+
+    /// For [`ExternalAccount`](CredentialKind::ExternalAccount): the subject token is read from this file, which the
+    /// emulator does not write, and not from the emulator's `/subject-token`.
+    #[must_use]
+    pub fn subject_token_file(mut self, path: impl Into<String>) -> Self {
+        self.subject_token_file = Some(path.into());
         self
     }
 }
@@ -98,9 +122,60 @@ impl From<CredentialKind> for CredentialSpec {
     }
 }
 
+impl Emulator {
+    /// A credential file, in JSON, that works against this emulator: what `GOOGLE_APPLICATION_CREDENTIALS` names.
+    ///
+    /// What the file needs exists from then on: the account, its key, a login. Of an account the same key or login is
+    /// handed out each time.
+    ///
+    /// # Errors
+    /// The account is not one of the right kind, or a key could not be generated.
+    pub async fn credentials(
+        &self,
+        spec: impl Into<CredentialSpec>,
+    ) -> Result<String, EmulatorError> {
+        let file = file(&self.google, &spec.into()).await?;
+        Ok(format!("{file:#}\n"))
+    }
+
+    /// Lets a member mint as a service account, by IAM Credentials (`roles/iam.serviceAccountTokenCreator`). The member
+    /// is `serviceAccount:EMAIL`, `user:EMAIL` or one `principal://…` of a workload identity pool.
+    ///
+    /// # Errors
+    /// The account or the member is not well formed.
+    pub fn grant_token_creator(&self, target: &str, member: &str) -> Result<(), EmulatorError> {
+        self.google.grant_token_creator(target, member)
+    }
+
+    /// Takes that role away; `false` if the member did not have it.
+    ///
+    /// # Errors
+    /// The account or the member is not well formed.
+    pub fn revoke_token_creator(&self, target: &str, member: &str) -> Result<bool, EmulatorError> {
+        self.google.revoke_token_creator(target, member)
+    }
+
+    /// A token of the emulated workload's own identity provider, for the pool that `external-account` files name: what to
+    /// write into the file of [`CredentialSpec::subject_token_file`]. Good for ten minutes.
+    ///
+    /// # Errors
+    /// The provider's key could not be generated.
+    pub async fn subject_token(&self) -> Result<String, EmulatorError> {
+        sts::subject_token(&self.google).await
+    }
+}
+
 /// Makes the file; what it needs to work (a key, a login, a binding) exists from then on.
 pub(super) async fn file(google: &Google, spec: &CredentialSpec) -> Result<Value, EmulatorError> {
+    if let (Some(path), true) =
+        (&spec.subject_token_file, spec.kind != CredentialKind::ExternalAccount)
+    {
+        let expected = "nothing: only files of the kind external-account name one";
+        return Err(EmulatorError::invalid("subject_token_file", path, expected));
+    }
     match spec.kind {
+        CredentialKind::Impersonated => impersonated(google, &*target(google, spec)?).await,
+        CredentialKind::ExternalAccount => external_account(google, &*target(google, spec)?, spec),
         CredentialKind::ServiceAccount => service_account(google, &*target(google, spec)?).await,
         CredentialKind::AuthorizedUser => Ok(authorized_user(google, &person(google, spec)?)),
     }
@@ -132,6 +207,49 @@ async fn service_account(google: &Google, account: &Account) -> Result<Value, Em
         "auth_uri": "https://accounts.google.com/o/oauth2/auth",
         "token_uri": format!("{url}{}", token_endpoint::PATH),
         "auth_provider_x509_cert_url": format!("{url}/oauth2/v1/certs"),
+        "universe_domain": UNIVERSE,
+    }))
+}
+
+/// The source is a key file: of the kinds that Google's libraries take as a source, the one whose `token_uri` all honour.
+async fn impersonated(google: &Google, target: &Account) -> Result<Value, EmulatorError> {
+    let source = format!("impersonator@{}.iam{SERVICE_ACCOUNT_SUFFIX}", google.project.id);
+    let source = google.accounts.service_account(&source)?;
+    google.token_creators.grant(&target.email, Principal::of(&source))?;
+    Ok(json!({
+        "type": "impersonated_service_account",
+        "service_account_impersonation_url":
+            iam_credentials::method_url(google, &target.email, "generateAccessToken"),
+        "delegates": [],
+        "source_credentials": service_account(google, &source).await?,
+        "universe_domain": UNIVERSE,
+    }))
+}
+
+fn external_account(
+    google: &Google,
+    target: &Account,
+    spec: &CredentialSpec,
+) -> Result<Value, EmulatorError> {
+    let provider = PoolProvider::of(google);
+    google.token_creators.grant(&target.email, provider.principal(sts::SUBJECT))?;
+    let url = google.url();
+    let source = match &spec.subject_token_file {
+        Some(path) => json!({"file": path, "format": {"type": "text"}}),
+        None => json!({
+            "url": format!("{url}{}?format=json", sts::SUBJECT_TOKEN_PATH),
+            "headers": {"Accept": "application/json"},
+            "format": {"type": "json", "subject_token_field_name": "id_token"},
+        }),
+    };
+    Ok(json!({
+        "type": "external_account",
+        "audience": provider.to_string(),
+        "subject_token_type": sts::JWT,
+        "token_url": format!("{url}{}", sts::PATH),
+        "service_account_impersonation_url":
+            iam_credentials::method_url(google, &target.email, "generateAccessToken"),
+        "credential_source": source,
         "universe_domain": UNIVERSE,
     }))
 }

@@ -17,6 +17,7 @@ use super::keys::{KeyRing, hex};
 use super::metadata::MetadataServer;
 use super::offset_clock::OffsetClock;
 use super::principal::{Principal, TokenCreators};
+use super::sts::Provider;
 use super::token_endpoint::RefreshTokens;
 
 /// The state behind every port of one emulator.
@@ -32,6 +33,7 @@ pub(super) struct Google {
     pub(super) access_tokens: AccessTokens,
     pub(super) refresh_tokens: RefreshTokens,
     pub(super) token_creators: TokenCreators,
+    pub(super) provider: Provider,
     pub(super) policy: ProjectPolicy,
     pub(super) traffic: Traffic,
     pub(super) metadata: Servers<MetadataServer>,

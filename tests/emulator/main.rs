@@ -7,5 +7,6 @@ mod iam_credentials;
 mod keys;
 mod metadata;
 mod pair;
+mod sts;
 mod token_endpoint;
 mod tokens;

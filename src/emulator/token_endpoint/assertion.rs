@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::Value;
-
 use super::{GOOGLES_URL, PATH};
 use crate::emulator::accounts::Account;
 use crate::emulator::google::Google;
+use crate::emulator::jwt::Jwt;
 use crate::emulator::oauth::Refusal;
 
 /// The longest that an assertion may be good for, in seconds.
@@ -53,24 +50,19 @@ fn check_signature(
     jwt: &Jwt<'_>,
     account: Option<&Account>,
 ) -> Result<(), Refusal> {
-    let good = jwt.header.get("alg").and_then(Value::as_str) == Some("RS256")
+    let good = jwt.is_rs256()
         && account.is_none_or(|account| {
             let key = google.account_keys.find(&account.email);
-            let kid = jwt.header.get("kid").and_then(Value::as_str);
-            key.is_some_and(|key| {
-                kid.is_none_or(|kid| kid == key.kid())
-                    && key.verifies(jwt.signing_input.as_bytes(), &jwt.signature)
-            })
+            key.is_some_and(|key| jwt.is_signed_by(&key))
         });
     if good { Ok(()) } else { Err(Refusal::grant("Invalid JWT Signature.")) }
 }
 
 fn check_times(now: i64, jwt: &Jwt<'_>) -> Result<(), Refusal> {
-    let time = |name| jwt.claims.get(name).and_then(Value::as_i64);
-    let Some(issued) = time("iat") else {
+    let Some(issued) = jwt.number("iat") else {
         return Err(Refusal::grant("Invalid JWT: iat (issued at) is not set."));
     };
-    let good = time("exp").is_some_and(|expires| {
+    let good = jwt.number("exp").is_some_and(|expires| {
         issued < expires
             && expires.saturating_sub(issued) <= LONGEST_SECONDS
             && issued <= now.saturating_add(SKEW_SECONDS)
@@ -83,33 +75,4 @@ fn check_times(now: i64, jwt: &Jwt<'_>) -> Result<(), Refusal> {
         "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. Check your iat and \
          exp values in the JWT claim.",
     ))
-}
-
-/// Three parts, decoded and not yet believed.
-struct Jwt<'a> {
-    header: Value,
-    claims: Value,
-    signing_input: &'a str,
-    signature: Vec<u8>,
-}
-
-impl<'a> Jwt<'a> {
-    fn decode(token: &'a str) -> Option<Self> {
-        let (signing_input, signature) = token.rsplit_once('.')?;
-        let (header, claims) = signing_input.split_once('.')?;
-        let object = |part: &str| {
-            let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
-            serde_json::from_slice::<Value>(&bytes).ok().filter(Value::is_object)
-        };
-        Some(Self {
-            header: object(header)?,
-            claims: object(claims)?,
-            signing_input,
-            signature: URL_SAFE_NO_PAD.decode(signature).ok()?,
-        })
-    }
-
-    fn text(&self, claim: &str) -> Option<&str> {
-        self.claims.get(claim)?.as_str()
-    }
 }
