@@ -142,6 +142,14 @@ class Credentials(unittest.TestCase):
         self.accepted(done.stdout.strip())
         self.assertNotEqual(self.impersonate(environment, STRANGER).returncode, 0)
 
+    def test_workload_identity_federation_by_a_file(self):
+        subject_token = self.stage.home / "subject-token"
+        _, environment = self.file("external-account", subject_token_file=str(subject_token))
+        for text, code in [("not a token", 1), (http(f"{self.stage.emulator.url}/subject-token")[2], 0)]:
+            subject_token.write_text(text)
+            done = run([PYTHON, CLIENTS / "access_token.py"], environment)
+            self.assertEqual(done.returncode, code, done.stderr)
+
     def test_a_login_has_its_client_for_an_audience(self):
         _, environment = self.file("authorized-user")
         access_token, id_token = printed([PYTHON, CLIENTS / "access_token.py"], environment).splitlines()
