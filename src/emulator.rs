@@ -23,8 +23,10 @@
 //! # }).unwrap();
 //! ```
 //!
-//! One port serves the keys (`/oauth2/v3/certs`, `/oauth2/v1/certs`), the metadata server of the default account and
-//! the admin API under `/admin/`. [`Emulator::metadata_for`] opens a metadata server for another account, as every
+//! One port serves the keys (`/oauth2/v3/certs`, `/oauth2/v1/certs`), the metadata server of the default account, the OAuth
+//! token endpoint (`/token`), IAM Credentials (`/v1/projects/-/serviceAccounts/…`), the Security Token Service
+//! (`/v1/token`) with an identity provider of its own (`/subject-token`), and the admin API under `/admin/`.
+//! [`Emulator::credentials`] makes credential files that lead there. [`Emulator::metadata_for`] opens a metadata server for another account, as every
 //! Cloud Run service has its own; [`Emulator::front_end`] puts Cloud Run's front end before a server.
 //!
 //! It listens on 127.0.0.1 only, and its keys are new at each start: what they sign is worth nothing anywhere else.
@@ -129,6 +131,10 @@ impl Emulator {
     }
 
     /// What a child process needs to be pointed at this emulator: names and values for its environment.
+    ///
+    /// gcloud finds the token endpoint and IAM Credentials by it, too. What would be found before the metadata server is
+    /// the parent's to keep away: remove `GOOGLE_APPLICATION_CREDENTIALS`, and set `CLOUDSDK_CONFIG` to an empty directory,
+    /// or a developer's own login is used (`countersign emulator -- COMMAND` does both).
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {
         let mut all = metadata::environment(&self.host());
@@ -136,6 +142,8 @@ impl Emulator {
             [
                 ("JWKS_URL", self.jwks_url()),
                 ("TRUST_EMULATOR", "1".to_owned()),
+                ("CLOUDSDK_AUTH_TOKEN_HOST", format!("{}{}", self.url(), token_endpoint::PATH)),
+                ("CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS", format!("{}/", self.url())),
                 ("GOOGLE_CLOUD_PROJECT", self.google.project.id.clone()),
             ]
             .map(|(name, value)| (name.to_owned(), value)),

@@ -286,3 +286,21 @@ async fn credential_files_of_every_kind_are_printed_alone() {
     assert_eq!(nobody.status.code(), Some(1));
     assert!(stderr(&nobody).contains("countersign emulator"), "{nobody:?}");
 }
+
+#[tokio::test]
+async fn a_developers_own_gcloud_login_is_out_of_sight() {
+    let own = tempfile::tempdir().unwrap();
+    let login = own.path().join("application_default_credentials.json");
+    std::fs::write(&login, r#"{"type": "authorized_user"}"#).unwrap();
+    let script = "echo $CLOUDSDK_CONFIG; ls -A $CLOUDSDK_CONFIG | wc -l; echo \"[$CLOUDSDK_CORE_ACCOUNT]\"; touch $CLOUDSDK_CONFIG/left";
+    let mut command = countersign(&["emulator", "--", "sh", "-c", script]);
+    command.env("CLOUDSDK_CONFIG", own.path()).env("CLOUDSDK_CORE_ACCOUNT", "me@example.com");
+    let output = within("the command's end", command.output()).await.unwrap();
+    let text = stdout(&output);
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let [directory, entries, account] = lines[..] else { panic!("{text}") };
+    assert_ne!(std::path::Path::new(directory), own.path());
+    assert_eq!((entries, account), ("0", "[]"));
+    assert!(!std::path::Path::new(directory).exists(), "it is removed, with what was left in it");
+    assert!(login.exists());
+}

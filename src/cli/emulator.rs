@@ -3,6 +3,7 @@
 
 mod child;
 mod credentials;
+mod gcloud;
 mod guide;
 
 use std::ffi::OsString;
@@ -52,7 +53,13 @@ pub async fn run(matches: &ArgMatches) -> ExitCode {
     match command.split_first() {
         Some((program, arguments)) => match start(port.unwrap_or(0)).await {
             Ok(emulator) => {
-                let code = child::run(program, arguments, emulator.environment()).await;
+                let code = match gcloud::Configuration::empty() {
+                    Ok(gcloud) => {
+                        let environment = gcloud.added_to(emulator.environment());
+                        child::run(program, arguments, environment).await
+                    }
+                    Err(error) => refuse(&error, 1),
+                };
                 emulator.shutdown().await;
                 code
             }
@@ -70,9 +77,14 @@ async fn start(port: u16) -> Result<Emulator, EmulatorError> {
 }
 
 async fn stay_up(emulator: Emulator) -> ExitCode {
+    let gcloud = match gcloud::Configuration::empty() {
+        Ok(gcloud) => gcloud,
+        Err(error) => return refuse(&error, 1),
+    };
+    let environment = gcloud.added_to(emulator.environment());
     let guide = async {
         // Whoever started it with its output closed can still use it.
-        let _ = write!(std::io::stdout(), "{}", guide::text(&emulator));
+        let _ = write!(std::io::stdout(), "{}", guide::text(&emulator, &environment));
     };
     // In this order: whoever has read the guide may end it.
     tokio::join!(biased; termination_signal(), guide);

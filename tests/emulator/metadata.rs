@@ -286,4 +286,9 @@ async fn the_environment_points_a_child_here() {
     assert_eq!(*value("JWKS_URL"), emulator.jwks_url());
     assert_eq!(value("TRUST_EMULATOR"), "1");
     assert_eq!(value("GOOGLE_CLOUD_PROJECT"), "demo");
+    assert_eq!(*value("CLOUDSDK_AUTH_TOKEN_HOST"), format!("{}/token", emulator.url()));
+    assert_eq!(
+        *value("CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS"),
+        format!("{}/", emulator.url())
+    );
 }

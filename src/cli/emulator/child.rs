@@ -9,7 +9,14 @@ use tokio::process::{Child, Command};
 use crate::cli::refuse;
 
 /// Settings of the user's own that would lead the command away from the emulator and to Google itself.
-const NOT_INHERITED: &[&str] = &["GOOGLE_APPLICATION_CREDENTIALS"];
+const NOT_INHERITED: &[&str] = &[
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "CLOUDSDK_ACTIVE_CONFIG_NAME",
+    "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE",
+    "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE",
+    "CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT",
+    "CLOUDSDK_CORE_ACCOUNT",
+];
 
 /// Runs the command with this environment over the inherited one. The exit code is the command's; 127 where there is no
 /// such command, 126 where it cannot be run, 128 and the signal's number where one killed it (as shells have it).

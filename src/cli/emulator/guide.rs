@@ -3,10 +3,9 @@
 use countersign::emulator::Emulator;
 
 /// Settings as `export` lines; everything else is a comment, so that the whole can be pasted or sourced.
-pub fn text(emulator: &Emulator) -> String {
+pub fn text(emulator: &Emulator, environment: &[(String, String)]) -> String {
     let url = emulator.url();
-    let exports: Vec<String> = emulator
-        .environment()
+    let exports: Vec<String> = environment
         .iter()
         .map(|(name, value)| format!("export {name}={}\n", quoted(value)))
         .collect();
@@ -27,6 +26,10 @@ pub fn text(emulator: &Emulator) -> String {
         ),
         format!(
             "countersign token mint --emulator {url} --audience https://called.demo --bad expired"
+        ),
+        format!(
+            "countersign emulator credentials service-account --port {} > key.json",
+            url.rsplit_once(':').map_or("9090", |(_, port)| port)
         ),
         format!("curl -d '{{\"overlap\": true}}' {url}/admin/keys/rotate"),
         format!("curl {url}/admin/state"),
@@ -64,7 +67,7 @@ mod tests {
     #[tokio::test]
     async fn every_line_is_a_comment_or_a_setting() {
         let emulator = Emulator::start().await.unwrap();
-        let text = text(&emulator);
+        let text = text(&emulator, &emulator.environment());
         for line in text.lines() {
             assert!(line.starts_with('#') || line.starts_with("export "), "{line}");
         }

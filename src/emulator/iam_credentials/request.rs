@@ -46,13 +46,13 @@ impl Document {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct IdTokenRequest {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) audience: String,
     #[serde(default, deserialize_with = "flag")]
     pub(super) include_email: bool,
     #[serde(default, deserialize_with = "flag")]
     pub(super) use_email_azp: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) delegates: Vec<String>,
 }
 
@@ -68,11 +68,11 @@ impl IdTokenRequest {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AccessTokenRequest {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) scope: Vec<String>,
     #[serde(default)]
     lifetime: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) delegates: Vec<String>,
 }
 
@@ -96,9 +96,9 @@ impl AccessTokenRequest {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct JwtRequest {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) payload: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) delegates: Vec<String>,
 }
 
@@ -121,6 +121,15 @@ fn chain(delegates: &[String]) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::invalid(format!("delegates: found {}, expected at most 20", delegates.len())))
+}
+
+/// `null` is as good as left out, as protocol buffers have it in JSON; google-auth sends `"delegates": null`.
+fn or_default<'de, D, T>(value: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::deserialize(value)?.unwrap_or_default())
 }
 
 /// A boolean, or its name: protocol buffers take both in JSON, and one of Google's clients sends the name.
@@ -159,6 +168,15 @@ mod tests {
         assert!(read("true").unwrap() && read("\"true\"").unwrap());
         assert!(!read("false").unwrap() && !read("\"false\"").unwrap() && !read("null").unwrap());
         assert!(read("1").is_err() && read("\"yes\"").is_err());
+    }
+
+    #[test]
+    fn null_is_as_good_as_left_out() {
+        let request: AccessTokenRequest =
+            read(r#"{"scope":["s"],"delegates":null,"lifetime":null}"#).unwrap();
+        assert_eq!(request.check().unwrap(), 3600);
+        let request: IdTokenRequest = read(r#"{"audience":null,"delegates":null}"#).unwrap();
+        assert!(request.check().is_err());
     }
 
     #[test]
