@@ -1,4 +1,4 @@
-"""Google's libraries with the credential files that the emulator hands out."""
+"""Google's libraries with the credential files that `countersign emulator credentials` hands out."""
 
 import json
 import os
@@ -24,12 +24,10 @@ class Credentials(unittest.TestCase):
 
     def file(self, kind, change=lambda document: None, **of):
         """A credential file of this kind, and the environment that names it."""
-        asked = json.dumps({"kind": kind, **of}).encode()
-        status, _, text = http(f"{self.stage.emulator.url}/admin/credentials", asked)
-        if status == 404 or "unknown variant" in text:
-            self.skipTest(f"this emulator has no credential files of the kind {kind}")
-        self.assertEqual(status, 200, text)
-        document = json.loads(text)
+        port = self.stage.emulator.url.rpartition(":")[2]
+        flags = [f"--{name.replace('_', '-')}={value}" for name, value in of.items()]
+        command = [COUNTERSIGN, "emulator", "credentials", kind, "--port", port, *flags]
+        document = json.loads(printed(command, self.stage.environment))
         change(document)
         path = self.stage.home / f"{kind}.json"
         path.write_text(json.dumps(document))
