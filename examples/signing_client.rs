@@ -27,7 +27,7 @@ async fn call() -> Result<ExitCode, Box<dyn Error>> {
 
     // Where tokens come from is the environment's business. Keep the cache and the client for as long as the program
     // lives: tokens are fetched once and renewed in time, whoever asks.
-    let source = SourceConfig::read(&Settings::from_environment())?.metadata;
+    let source = SourceConfig::read(&Settings::from_environment(), None)?.source;
     let tokens = IdTokenCache::new(source, Arc::new(SystemClock));
     let mut service = IdTokenClient::builder(url, tokens);
     if let Some(audience) = arguments.next() {

@@ -144,6 +144,7 @@ impl Emulator {
                 ("TRUST_EMULATOR", "1".to_owned()),
                 ("CLOUDSDK_AUTH_TOKEN_HOST", format!("{}{}", self.url(), token_endpoint::PATH)),
                 ("CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS", format!("{}/", self.url())),
+                ("IAM_CREDENTIALS_URL", self.url()),
                 ("GOOGLE_CLOUD_PROJECT", self.google.project.id.clone()),
             ]
             .map(|(name, value)| (name.to_owned(), value)),
