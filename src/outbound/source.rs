@@ -250,15 +250,30 @@ pub fn check(token: IdToken, asked: &Audience, now: Moment) -> Result<IdToken, S
     Ok(token)
 }
 
+/// How secrets begin: `{"` in base64, and so every JWT; Google's access tokens, refresh tokens (as they are, and in a
+/// form) and client secrets; and what was sent, where a server in between repeats it in its error, as a form or as JSON.
+const SECRETS: [&str; 11] = [
+    "eyJ",
+    "ya29.",
+    "1//",
+    "1%2F%2F",
+    "GOCSPX-",
+    "client_secret=",
+    "client_secret\":",
+    "refresh_token=",
+    "refresh_token\":",
+    "subject_token=",
+    "subject_token\":",
+];
+
 /// The beginning of an answer for an error message: one short line, which ends where a word could be a
 /// token or hold one.
 pub(crate) fn excerpt(body: &[u8]) -> String {
     const MAX_BYTES: usize = 160;
     let cut = body.len() > MAX_BYTES;
     let text = String::from_utf8_lossy(&body[..body.len().min(MAX_BYTES)]);
-    // `eyJ` is how `{"` begins in base64: every JWT does. `ya29.` begins Google's access tokens. What follows one is
-    // left out too: it may be the rest of a token that was wrapped.
-    let secret = |word: &&str| word.contains("eyJ") || word.contains("ya29.");
+    // What follows a secret is left out too: it may be the rest of a token that was wrapped.
+    let secret = |word: &&str| SECRETS.iter().any(|mark| word.contains(mark));
     let words: Vec<&str> = text
         .split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty())
@@ -324,6 +339,20 @@ mod tests {
         assert_eq!(excerpt(br#"{"id_token":"eyJhbGciOi.J9.x"} no"#), "[redacted]");
         assert_eq!(excerpt(b"see eyJhbGciOi\nJ9.x"), "see [redacted]");
         assert_eq!(excerpt(b"Bearer ya29.secret"), "Bearer [redacted]");
+        for echo in [
+            "client_secret=s&refresh_token=r",
+            "refresh_token=r",
+            "{\"client_secret\": \"s\"}",
+            "{\"refresh_token\":\"r\"}",
+            "subject_token=opaque",
+            "GOCSPX-s",
+            "1//0r",
+            "x=1%2F%2F0r",
+        ] {
+            assert_eq!(excerpt(format!("bad: {echo}").as_bytes()), "bad: [redacted]", "{echo}");
+        }
+        let said = "invalid_request: Missing required parameter: refresh_token";
+        assert_eq!(excerpt(said.as_bytes()), said);
         assert_eq!(excerpt(&[b'x'; 161]), format!("{}…", "x".repeat(160)));
         assert_eq!(excerpt(b"\xff\xfe"), "\u{fffd}\u{fffd}");
     }
