@@ -37,6 +37,7 @@ pub mod client;
 pub mod credential;
 pub mod credential_file;
 pub mod endpoint;
+mod excerpt;
 mod exchange;
 mod federation;
 pub mod impersonation;

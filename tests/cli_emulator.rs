@@ -104,6 +104,22 @@ async fn token_print_under_the_emulator_prints_a_good_token_alone() {
 }
 
 #[tokio::test]
+async fn a_client_ids_audience_and_an_impersonated_account_do_not_go_together() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("login.json");
+    let login =
+        r#"{"type":"authorized_user","client_id":"x","client_secret":"x","refresh_token":"x"}"#;
+    std::fs::write(&path, login).unwrap();
+    let mut command = countersign(&["token", "print", "--audience-from-client-id"]);
+    command.env("GOOGLE_APPLICATION_CREDENTIALS", &path);
+    command.env("IMPERSONATE_SERVICE_ACCOUNT", "a@demo.iam.gserviceaccount.com");
+    let done = within("the refusal", command.output()).await.unwrap();
+    assert_eq!(done.status.code(), Some(2));
+    let said = stderr(&done);
+    assert!(said.contains("IMPERSONATE_SERVICE_ACCOUNT is set"), "{said}");
+}
+
+#[tokio::test]
 async fn it_stays_up_and_says_how_to_use_it_in_text_for_a_shell() {
     let mut process = Process::spawn(&["emulator", "--port", "0"]);
     let host = process.line_with("export GCE_METADATA_HOST=").await;

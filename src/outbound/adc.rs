@@ -9,7 +9,7 @@
 //!
 //! Source: <https://cloud.google.com/docs/authentication/application-default-credentials>.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -170,8 +170,7 @@ impl ApplicationDefaultBuilder {
             None => steps.push("GOOGLE_APPLICATION_CREDENTIALS: not set".to_owned()),
         }
         match &self.gcloud_file {
-            // One that may not be looked at is told by reading it.
-            Some(path) if path.try_exists().unwrap_or(true) => {
+            Some(path) if may_be_there(path) => {
                 if let Some(found) = self.read(path, steps)? {
                     return Ok(found);
                 }
@@ -193,7 +192,7 @@ impl ApplicationDefaultBuilder {
     /// The credential in a file; nothing where another kind is wanted.
     fn read(
         &self,
-        path: &std::path::Path,
+        path: &Path,
         steps: &mut Vec<String>,
     ) -> Result<Option<(CredentialKind, Credential, String)>, Fault> {
         if self.kind == Some(CredentialKind::Metadata) {
@@ -256,6 +255,12 @@ enum Fault {
     NoneOfThisKind(CredentialKind),
     #[error("{0}")]
     Impersonation(String),
+}
+
+/// One that may not be looked at is told by reading it. Below something that is no directory there is none: users of
+/// services often have `/dev/null` for a home.
+fn may_be_there(path: &Path) -> bool {
+    path.try_exists().unwrap_or_else(|error| error.kind() != std::io::ErrorKind::NotADirectory)
 }
 
 fn looked_at(steps: &[String]) -> String {

@@ -14,7 +14,8 @@ use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 
-use super::source::{SourceError, SourceFault, excerpt};
+use super::excerpt::excerpt;
+use super::source::{SourceError, SourceFault};
 use crate::clock::Clock;
 
 const MAX_TRIES: u32 = 5;

@@ -28,6 +28,8 @@ use time::unix_seconds;
 
 /// How long a generated access token is asked to be good.
 const ACCESS_SECONDS: u64 = 3_600;
+/// What stands before an account in its full name, which may be given, too.
+const ACCOUNTS: &str = "projects/-/serviceAccounts/";
 
 /// A service account that is impersonated. Cheap to clone.
 #[derive(Clone)]
@@ -84,22 +86,23 @@ impl Impersonation {
         delegates: Vec<String>,
         options: &SourceOptions,
     ) -> Result<Self, String> {
+        let target = target.strip_prefix(ACCOUNTS).unwrap_or(target);
         for account in std::iter::once(target).chain(delegates.iter().map(String::as_str)) {
             // `-` and `/` around it are the API's own; anything else that is not in an address could change the path.
-            if !is_account(account.strip_prefix("projects/-/serviceAccounts/").unwrap_or(account)) {
+            if !is_account(account.strip_prefix(ACCOUNTS).unwrap_or(account)) {
                 return Err(format!(
                     "{account:?} is no service account: expected NAME@PROJECT.iam.gserviceaccount.com"
                 ));
             }
         }
         let mut account_url = root.clone();
-        account_url.set_path(&format!("/v1/projects/-/serviceAccounts/{target}"));
+        account_url.set_path(&format!("/v1/{ACCOUNTS}{target}"));
         account_url.set_query(None);
         account_url.set_fragment(None);
         let exchange = options.exchange(&account_url).map_err(|error| error.to_string())?;
         let full = |account: String| match account.starts_with("projects/") {
             true => account,
-            false => format!("projects/-/serviceAccounts/{account}"),
+            false => format!("{ACCOUNTS}{account}"),
         };
         Ok(Self(Arc::new(Inner {
             target: target.to_owned(),

@@ -32,8 +32,9 @@ use http::HeaderValue;
 use http::uri::Authority;
 use url::Url;
 
+use super::excerpt::excerpt;
 use super::exchange::{Budget, Exchange, Mark};
-use super::source::{FetchFuture, IdTokenSource, SourceError, SourceFault, check, excerpt};
+use super::source::{FetchFuture, IdTokenSource, SourceError, SourceFault, check};
 use crate::clock::{Clock, SystemClock};
 use crate::http_client::{self, HttpClientError};
 use crate::identity::{Audience, IdToken};

@@ -125,6 +125,16 @@ async fn a_chain_asks_at_each_link() {
 }
 
 #[tokio::test]
+async fn an_account_may_be_given_by_its_full_name() {
+    let google = Google::start().await;
+    let name = format!("projects/-/serviceAccounts/{TARGET}");
+    let source = adc(&google, google.options()).impersonate(name).build().unwrap();
+    source.fetch(&audience(AUDIENCE)).await.unwrap();
+    let path = format!("/v1/projects/-/serviceAccounts/{TARGET}:generateIdToken");
+    assert_eq!(google.posted().last().unwrap()["path"], path.as_str());
+}
+
+#[tokio::test]
 async fn a_missing_role_is_named() {
     let google = Google::start().await;
     let body =
@@ -170,6 +180,10 @@ async fn the_order_is_googles() {
     let found = build(plain().gcloud_file(&gcloud));
     assert_eq!((found.kind(), found.steps().len()), (CredentialKind::AuthorizedUser, 2));
     let found = build(plain().gcloud_file("/no/such/file"));
+    assert_eq!((found.kind(), found.steps().len()), (CredentialKind::Metadata, 2));
+    // A service's user with /dev/null for a home has no login.
+    let below_a_file = named.join(".config/gcloud/application_default_credentials.json");
+    let found = build(plain().gcloud_file(below_a_file));
     assert_eq!((found.kind(), found.steps().len()), (CredentialKind::Metadata, 2));
     let only = CredentialKind::AuthorizedUser;
     let found = build(plain().credential_file(&named).gcloud_file(&gcloud).only(only));

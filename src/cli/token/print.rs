@@ -91,12 +91,14 @@ fn source(
 /// For whom the token is asked.
 fn audience(matches: &ArgMatches, source: &ApplicationDefault) -> Result<Audience, String> {
     if matches.get_flag("audience-from-client-id") {
-        return source.client_id().cloned().ok_or_else(|| {
-            format!(
-                "--audience-from-client-id: the credential found is no person's login, but of the kind {}, which \
-                 gives tokens for any audience: use --audience",
-                source.kind()
-            )
+        return source.client_id().cloned().ok_or_else(|| match source.kind() {
+            CredentialKind::AuthorizedUser => "--audience-from-client-id: IMPERSONATE_SERVICE_ACCOUNT is set, and a \
+                                               service account has no client id: unset it, or use --audience"
+                .to_owned(),
+            kind => format!(
+                "--audience-from-client-id: the credential found is no person's login, but of the kind {kind}, which \
+                 gives tokens for any audience: use --audience"
+            ),
         });
     }
     let text = matches.get_one::<String>("audience").map(String::as_str).unwrap_or_default();

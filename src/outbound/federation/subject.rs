@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::de::IgnoredAny;
 use url::Url;
 
 use super::executable::Executable;
@@ -11,7 +12,7 @@ use crate::outbound::credential_file::{CredentialError, Fields, read_bounded};
 use crate::outbound::endpoint::{SourceOptions, shown};
 use crate::outbound::exchange::{Exchange, text_member};
 use crate::outbound::service_account::endpoint_advice;
-use crate::outbound::source::{SourceError, SourceFault, excerpt};
+use crate::outbound::source::{SourceError, SourceFault};
 
 /// Where the subject token is.
 pub(super) enum Subject {
@@ -120,19 +121,21 @@ impl Format {
         }
     }
 
+    /// Errors show nothing of the body: what is no token of the expected form may be one of another, or a file that
+    /// holds something else altogether.
     fn read(&self, body: &[u8]) -> Result<String, SourceFault> {
+        let unexpected = |expected, found: &str| {
+            Err(SourceFault::Unexpected { expected, found: found.to_owned() })
+        };
         match self {
+            Self::Json(_) if serde_json::from_slice::<IgnoredAny>(body).is_err() => {
+                unexpected("an object with the subject token", "something that is not JSON")
+            }
             Self::Json(field) => text_member(body, field, "an object with the subject token"),
             Self::Text => match str::from_utf8(body).map(str::trim_ascii) {
-                Ok(text)
-                    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) =>
-                {
-                    Ok(text.to_owned())
-                }
-                _ => Err(SourceFault::Unexpected {
-                    expected: "a subject token",
-                    found: excerpt(body),
-                }),
+                Ok("") => unexpected("a subject token", "nothing"),
+                Ok(text) if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(text.to_owned()),
+                _ => unexpected("a subject token", "white space or other than visible ASCII in it"),
             },
         }
     }
@@ -150,4 +153,22 @@ fn headers(source: &Fields) -> Result<HeaderMap, CredentialError> {
         headers.insert(header, value);
     }
     Ok(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_holds_something_else_is_not_shown() {
+        for format in [Format::Text, Format::Json("id_token".to_owned())] {
+            for body in
+                ["root:x:hunter2 and more", "{\"other\": \"hunter2\"", "\u{e9}hunter2", "", " \n"]
+            {
+                let error = format.read(body.as_bytes()).unwrap_err().to_string();
+                assert!(error.contains("subject token") && !error.contains("hunter2"), "{error}");
+            }
+        }
+        assert_eq!(Format::Text.read(b" opaque\n").unwrap(), "opaque");
+    }
 }
