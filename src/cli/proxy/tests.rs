@@ -15,7 +15,12 @@ const SHORT: Duration = Duration::from_millis(20);
 
 /// The whole answer of a proxy before this URL, whose tokens come from this metadata server.
 async fn ask(url: &str, metadata: String, limits: Limits) -> String {
-    let source = MetadataServer::builder().host(metadata).first_pause(SHORT).build().unwrap();
+    let source = MetadataServer::builder()
+        .host(metadata)
+        .first_pause(SHORT)
+        .budget(5 * SHORT)
+        .build()
+        .unwrap();
     let tokens = IdTokenCache::new(source, Arc::new(SystemClock));
     let target = Target::new(url, None, tokens).unwrap();
     let upstream = Upstream::new(target.url(), &Roots::bundled(), limits).unwrap();
