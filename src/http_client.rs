@@ -12,6 +12,8 @@
 //! provider (aws-lc-rs) is passed explicitly; nothing process-wide is installed, so that this crate cannot get into a
 //! fight with another one over it.
 
+mod answer;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +24,8 @@ use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
 use crate::identity::audience::is_loopback;
+
+pub(crate) use answer::{bounded_body, innermost, retry_after};
 
 /// What a certificate file may weigh: a full system bundle has about 250 KiB.
 const MAX_PEM_BYTES: usize = 4 << 20;

@@ -137,9 +137,7 @@ impl Service {
         }
         Ok(())
     }
-}
 
-impl Service {
     /// On Cloud Run only the metadata server knows the project that log lines are linked to. It is asked beside the
     /// start, not before it; until it answers, and if it never does, lines carry the trace's id alone.
     fn learn_project(&self) {

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
 use super::excerpt::excerpt;
 use super::source::{SourceError, SourceFault};
 use crate::clock::Clock;
+use crate::http_client::{bounded_body, retry_after};
 
 const MAX_TRIES: u32 = 5;
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -196,26 +196,13 @@ fn said(body: &[u8]) -> String {
 
 /// The body, and not a byte more than [`MAX_BODY_BYTES`] of it in memory.
 async fn body(response: &mut reqwest::Response) -> Result<Vec<u8>, SourceFault> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-        if body.len() + chunk.len() > MAX_BODY_BYTES {
-            return Err(SourceFault::TooLarge { limit: MAX_BODY_BYTES });
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
+    let body = bounded_body(response, MAX_BODY_BYTES).await.map_err(unreachable)?;
+    body.ok_or(SourceFault::TooLarge { limit: MAX_BODY_BYTES })
 }
 
 /// The address is in the error already, and its query is nobody's business.
 fn unreachable(error: reqwest::Error) -> SourceFault {
     SourceFault::Unreachable(Arc::new(error.without_url()))
-}
-
-/// `Retry-After` in seconds (RFC 9110 section 10.2.3). The date form is left out: it would need the server's clock and
-/// ours to agree, and Google does not use it.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }
 
 /// How long to wait after the given number of failures: doubled each time, shortened by up to a half at random, never
@@ -249,18 +236,5 @@ mod tests {
         let asked = Duration::from_secs(2);
         assert_eq!(pause(FIRST, 1, Some(asked)), asked);
         assert!(pause(FIRST, 1, Some(Duration::ZERO)) >= FIRST / 2);
-    }
-
-    #[test]
-    fn retry_after_is_read_in_seconds_only() {
-        let read = |value: &'static str| {
-            retry_after(&HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]))
-        };
-        assert_eq!(read("2"), Some(Duration::from_secs(2)));
-        assert_eq!(read(" 0 "), Some(Duration::ZERO));
-        for value in ["", "-1", "1.5", "soon", "Wed, 21 Oct 2026 07:28:00 GMT"] {
-            assert_eq!(read(value), None, "{value}");
-        }
-        assert_eq!(retry_after(&HeaderMap::new()), None);
     }
 }

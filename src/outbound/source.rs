@@ -15,6 +15,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::clock::Moment;
+use crate::http_client::innermost;
 use crate::identity::{Audience, IdToken, IdTokenError};
 
 /// A fetched token must be good for longer than this, in seconds: anything less may expire on its way.
@@ -252,15 +253,6 @@ pub fn check(token: IdToken, asked: &Audience, now: Moment) -> Result<IdToken, S
 
 fn quoted(excerpt: &str) -> String {
     if excerpt.is_empty() { String::new() } else { format!(" {excerpt:?}") }
-}
-
-/// The error at the bottom, which is the one that says "connection refused".
-fn innermost(error: &(dyn Error + 'static)) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }
 
 #[cfg(test)]

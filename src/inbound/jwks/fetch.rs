@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{AGE, CACHE_CONTROL, HeaderMap, HeaderValue, RETRY_AFTER};
+use http::header::{AGE, CACHE_CONTROL, HeaderMap, HeaderValue};
 use url::Url;
 
 use super::document::{DocumentError, KeySet};
@@ -82,7 +82,7 @@ pub enum FetchError {
     #[error("no complete answer within {0:?}")]
     Timeout(Duration),
     /// No connection, or it broke.
-    #[error("{}", innermost(.0))]
+    #[error("no connection to the key server: {}", http_client::innermost(.0))]
     Transport(#[from] reqwest::Error),
     /// Another status than 200. Redirects are not followed.
     #[error("the answer is {status}; expected 200{}", redirect_note(.status))]
@@ -159,17 +159,14 @@ impl Fetcher {
         if status != http::StatusCode::OK {
             return Err(FetchError::Status {
                 status,
-                retry_after: retry_after(response.headers()),
+                retry_after: http_client::retry_after(response.headers()),
             });
         }
         let lifetime = lifetime(response.headers());
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
-            if body.len() + chunk.len() > self.limits.body_bytes {
-                return Err(FetchError::TooLarge(self.limits.body_bytes));
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let limit = self.limits.body_bytes;
+        let body = http_client::bounded_body(&mut response, limit)
+            .await?
+            .ok_or(FetchError::TooLarge(limit))?;
         Ok(Fetched { keys: KeySet::parse(&body)?, lifetime })
     }
 }
@@ -193,26 +190,12 @@ fn lifetime(headers: &HeaderMap) -> Option<Duration> {
     seconds.map(|seconds| Duration::from_secs(seconds.saturating_sub(age)))
 }
 
-/// Seconds only: an HTTP date would have to be held against another machine's clock.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    number(headers.get(RETRY_AFTER)).map(Duration::from_secs)
-}
-
 fn number(value: Option<&HeaderValue>) -> Option<u64> {
     value?.to_str().ok()?.trim().parse().ok()
 }
 
 fn redirect_note(status: &http::StatusCode) -> &'static str {
     if status.is_redirection() { " (redirects are not followed)" } else { "" }
-}
-
-/// The innermost source says what happened; the layers above it only repeat that something did.
-fn innermost(error: &reqwest::Error) -> String {
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    format!("no connection to the key server: {innermost}")
 }
 
 #[cfg(test)]
